@@ -1,0 +1,21 @@
+"""Unpaired image style translation with GANs: train, translate, watch.
+
+`ganstyle.load(model).translate(image)` is the Python face; importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganstyle.translate.translator import Translator
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(model: Any, **options: Any) -> Translator:
+    """A model that is ready to translate: a run's folder or an exported file; see `ganstyle.verbs.models.load`."""
+    from ganstyle.verbs.models import load as load_model  # noqa: PLC0415 - imports torch
+
+    return load_model(model, **options)

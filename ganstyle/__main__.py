@@ -1,0 +1,5 @@
+"""`python -m ganstyle` is `ganstyle`."""
+
+from ganstyle.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""Config -> objects: the one place that knows every table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ganstyle.base.config import Config, config_mistakes, parse_config, raise_mistakes
+from ganstyle.base.draws import stream_seed
+from ganstyle.base.tables import build, check_spec, full_spec
+from ganstyle.data.augment import check_augment
+from ganstyle.methods.cyclegan import CycleGAN
+from ganstyle.methods.method import Method
+from ganstyle.networks.discriminators import DISCRIMINATORS, PatchDiscriminator
+from ganstyle.networks.generators import GENERATORS
+
+METHODS: dict[str, Callable[..., Method]] = {"cyclegan": CycleGAN}
+
+# What `assemble` hands to a method beside its spec.
+GIVEN = ("generator", "discriminator")
+
+
+def check_config(values: Mapping[str, Any]) -> Config:
+    """The typed config; `UserError` with every mistake of the fixed keys and of the specs at once."""
+    mistakes = config_mistakes(values) + spec_mistakes(values)
+    raise_mistakes(mistakes)
+    return parse_config(values)
+
+
+def spec_mistakes(values: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the specs, a line each."""
+    sections: Sequence[tuple[str, Mapping[str, Callable[..., Any]], Sequence[str]]] = (
+        ("method", METHODS, GIVEN),
+        ("generator", GENERATORS, ()),
+        ("discriminator", DISCRIMINATORS, ()),
+    )
+    mistakes = []
+    for key, table, given in sections:
+        spec = values.get(key, Config.model_fields[key].default)
+        if isinstance(spec, Mapping):
+            mistakes += check_spec(table, spec, path=key, given=given)
+    data = values.get("data")
+    augment = data.get("augment") if isinstance(data, Mapping) else None
+    if isinstance(augment, list):
+        mistakes += check_augment(augment)
+    return mistakes + ([] if mistakes else _size_mistakes(values))
+
+
+def _size_mistakes(values: Mapping[str, Any]) -> list[str]:
+    """A crop that is too small for the networks; asked of the networks themselves, on no device."""
+    data = values.get("data")
+    crop_px = data.get("crop_px", 256) if isinstance(data, Mapping) else 256
+    spec = values.get("discriminator", {"name": "patch"})
+    with torch.device("meta"):
+        discriminator = build(DISCRIMINATORS, spec, path="discriminator")
+    if (
+        isinstance(crop_px, int)
+        and isinstance(discriminator, PatchDiscriminator)
+        and crop_px < discriminator.minimum_px
+    ):
+        return [f"data.crop_px: got {crop_px}, expected at least {discriminator.minimum_px} for this discriminator"]
+    return []
+
+
+def build_method(config: Config) -> Method:
+    """The method with freshly initialised networks, on the CPU; the same weights for the same seed."""
+
+    def seeded(
+        table: Mapping[str, Callable[..., nn.Module]], key: str, spec: Mapping[str, Any]
+    ) -> Callable[[], nn.Module]:
+        numbers = iter(range(1000))
+
+        def make() -> nn.Module:
+            torch.manual_seed(stream_seed(config.seed, "initialise", key, next(numbers)))
+            return build(table, spec, path=key)
+
+        return make
+
+    with torch.random.fork_rng(devices=[]):
+        return build(
+            METHODS,
+            config.method,
+            path="method",
+            generator=seeded(GENERATORS, "generator", config.generator),
+            discriminator=seeded(DISCRIMINATORS, "discriminator", config.discriminator),
+        )
+
+
+def model_facts(config: Config, method: Method) -> dict[str, Any]:
+    """What a checkpoint says of itself, so that it can be used without its config."""
+    names = {id(network): name for name, network in method.networks.items()}
+    return {
+        "method": config.method["name"],
+        "generator": full_spec(GENERATORS, config.generator),
+        "translators": {direction: names[id(network)] for direction, network in method.translators.items()},
+        "crop_px": config.data.crop_px,
+    }
+
+
+def build_generator(spec: Mapping[str, Any]) -> nn.Module:
+    """A generator without weights, on the meta device: nothing is allocated before the file was looked at."""
+    with torch.device("meta"):
+        return build(GENERATORS, spec, path="generator")

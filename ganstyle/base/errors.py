@@ -1,0 +1,21 @@
+"""What went wrong, told in one line."""
+
+
+class UserError(Exception):
+    """A mistake that a person can mend: says what was got, what was expected and what to do.
+
+    The command line prints the message as one line and ends with exit code 2; it never shows a traceback for one.
+    """
+
+
+class RunFailed(Exception):
+    """Something that went wrong in a run without being a person's mistake, such as a loss that became non-finite.
+
+    The command line prints the message as one line and ends with exit code 1.
+    """
+
+
+def one_line(error: BaseException) -> str:
+    """The message of any exception on one line, its type in front when the message alone says nothing."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__

@@ -1,0 +1,47 @@
+"""What the training loop needs of a method; no base class, a method is any object of this shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from ganstyle.base.draws import Draws
+
+
+class Batch(Protocol):
+    """One step's images of both domains, (N, 3, H, W) in [-1, 1], and the random streams of the step."""
+
+    a: Tensor
+    b: Tensor
+    draws: Draws
+    first_sample: int
+
+
+class Stateful(Protocol):
+    """What changes during training beside weights, such as an image pool."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+
+
+class Method(Protocol):
+    """One paper: its networks, and the order of its updates."""
+
+    networks: Mapping[str, nn.Module]
+    """Every network by name; what is saved."""
+    optimised: Mapping[str, Sequence[nn.Module]]
+    """Group of the optimiser -> the modules that it updates."""
+    translators: Mapping[str, nn.Module]
+    """Direction (`ab`, `ba`) -> generator; what is averaged, previewed and used to translate."""
+    memories: Mapping[str, Stateful]
+    """Other state that changes during training, by name."""
+    halves: Sequence[nn.Module]
+    """The modules that hold the arithmetic of a step; what `torch.compile` takes."""
+
+    def training_step(self, batch: Batch, optimizers: Any) -> dict[str, Tensor]:
+        """Make every update of one step through `optimizers.GROUP.descend(losses)`; returns all losses by name."""

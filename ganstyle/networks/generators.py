@@ -1,0 +1,98 @@
+"""Generators: images in, images of the same size out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+import torch.nn.functional as F
+from annotated_types import Interval
+from torch import Tensor, nn
+
+from ganstyle.networks.blocks import (
+    IMAGE_CHANNELS,
+    UPSAMPLINGS,
+    NormName,
+    ResidualBlock,
+    UpsamplingName,
+    named,
+    needs_bias,
+    normalisation,
+    require_rgb,
+)
+from ganstyle.networks.initialise import InitialisationName, initialise
+
+
+def extend(images: Tensor, *, bottom: int, right: int) -> Tensor:
+    """Images (N, C, H, W) made larger at the bottom and the right, by reflection where they are large enough for it.
+
+    A side shorter than what it lacks repeats its last row or column instead.
+    """
+    height, width = images.shape[2:]
+    images = F.pad(images, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
+    return F.pad(images, (0, 0, 0, bottom), mode="reflect" if bottom < height else "replicate")
+
+
+class ResNetGenerator(nn.Module):
+    """The residual generator of Johnson et al. 2016 as CycleGAN uses it (Zhu et al. 2017, appendix 7.2).
+
+    Takes and gives RGB images (N, 3, H, W) in [-1, 1] of any size from 1x1. Sizes that the halvings do not fit are
+    extended at the bottom and the right, and the result is cropped; sizes that fit (a multiple of 2^halvings, at
+    least `minimum_px`) pass untouched. `torch.export` takes dynamic sizes that fit, not others.
+
+    Every halving doubles the channels. `upsample` chooses both ways: "antialiased" blurs when it halves, too, as CUT
+    does (Park et al. 2020); the others halve by convolutions of stride 2. The first weights come from torch's global
+    generator, see `initialise`.
+
+    Raises:
+        UserError: the input has another shape than (N, 3, H, W).
+    """
+
+    def __init__(
+        self,
+        *,
+        width: Annotated[int, Interval(ge=1, le=512)] = 64,
+        blocks: Annotated[int, Interval(ge=1, le=64)] = 9,
+        halvings: Annotated[int, Interval(ge=0, le=5)] = 2,
+        norm: NormName = "instance",
+        upsample: UpsamplingName = "transposed",
+        dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+        initialisation: InitialisationName = "normal",
+        gain: Annotated[float, Interval(gt=0, le=10)] = 0.02,
+    ) -> None:
+        super().__init__()
+        resampling = UPSAMPLINGS[upsample]
+        widths = [width * 2**halving for halving in range(halvings + 1)]
+        steps = list(pairwise(widths))
+        self.stem = named(
+            conv=nn.Conv2d(IMAGE_CHANNELS, width, 7, padding=3, padding_mode="reflect", bias=needs_bias(norm)),
+            norm=normalisation(norm, width),
+            relu=nn.ReLU(),
+        )
+        self.downs = nn.Sequential(*(resampling.down(narrow, wide, norm) for narrow, wide in steps))
+        self.blocks = nn.Sequential(*(ResidualBlock(widths[-1], norm, dropout) for _ in range(blocks)))
+        self.ups = nn.Sequential(*(resampling.up(wide, narrow, norm) for narrow, wide in reversed(steps)))
+        self.head = named(
+            conv=nn.Conv2d(width, IMAGE_CHANNELS, 7, padding=3, padding_mode="reflect"),
+            tanh=nn.Tanh(),
+        )
+        self.multiple_px = 2**halvings
+        # Reflection needs more pixels than it pads: 4 for a 7x7 convolution, 2 for a 3x3 at the smallest size.
+        self.minimum_px = max(4, 2 * self.multiple_px)
+        initialise(self, initialisation, gain)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Translate images in [-1, 1]; the result has their size."""
+        require_rgb(images)
+        height, width = images.shape[2:]
+        fitting = extend(images, bottom=self._lacking_px(height), right=self._lacking_px(width))
+        features = self.ups(self.blocks(self.downs(self.stem(fitting))))
+        translated: Tensor = self.head(features)
+        return translated[:, :, :height, :width]
+
+    def _lacking_px(self, side_px: int) -> int:
+        """What a side lacks to be a multiple of `multiple_px` and no smaller than `minimum_px`, itself a multiple."""
+        return max(self.minimum_px - side_px, -side_px % self.multiple_px)
+
+
+GENERATORS: dict[str, type[ResNetGenerator]] = {"resnet": ResNetGenerator}

@@ -1,0 +1,90 @@
+"""The run on the terminal: a progress bar where there is one, plain lines otherwise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ganstyle.tracking.tracker import SilentTracker
+
+
+def error_console() -> Console:
+    """Messages go to standard error; standard output is for results."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """One plain line for a person."""
+    error_console().print(escape(text))
+
+
+class ConsoleTracker(SilentTracker):
+    """Progress, the losses, images a second, memory and time left.
+
+    Args:
+        start: the step that the run goes on from.
+        steps: the last step.
+    """
+
+    def __init__(self, *, start: int, steps: int) -> None:
+        self.steps, self.start = steps, start
+        self._began = time.monotonic()
+        self._console = error_console()
+        self._progress: Progress | None = None
+        if self._console.is_terminal:
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[numbers]}"))
+            self._progress = Progress(TextColumn("step"), *columns, console=self._console)
+            self._task = self._progress.add_task("step", total=steps, completed=start, numbers="")
+            self._progress.start()
+
+    def say(self, text: str) -> None:
+        """One plain line, above the progress bar if there is one."""
+        self._console.print(escape(text))
+
+    def advance(self, done: int) -> None:
+        """Move the bar; costs nothing on the device."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done)
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Show the numbers of one log."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step, numbers=escape(_numbers(scalars)))
+        else:
+            self.say(f"step {step}/{self.steps}  {_numbers(scalars)}  {self._time_left(step)}")
+
+    def alert(self, title: str, text: str) -> None:
+        """Show it at once."""
+        self.say(f"{title}: {text}")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _time_left(self, step: int) -> str:
+        seconds = (time.monotonic() - self._began) / max(step - self.start, 1) * (self.steps - step)
+        return f"{duration(seconds)} left"
+
+
+def _numbers(scalars: Mapping[str, float]) -> str:
+    losses = [f"{name.split('/')[-1]} {value:.3f}" for name, value in scalars.items() if _is_loss(name)]
+    speed = scalars.get("speed/images_per_second", 0.0)
+    return "  ".join([*losses, f"{speed:.1f} images/s", f"{scalars.get('memory/gigabytes', 0.0):.1f} GB"])
+
+
+def _is_loss(name: str) -> bool:
+    return "/" in name and not name.startswith(("speed/", "memory/"))
+
+
+def duration(seconds: float) -> str:
+    """`1 h 05 min`, `3 min 20 s`, `12 s`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"

@@ -1,0 +1,130 @@
+"""Checkpoints: everything that changes during training, listed once, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ganstyle.base.errors import RunFailed, UserError, one_line
+from ganstyle.base.files import atomic_write
+
+FORMAT = 1
+STEP_FILE = re.compile(r"step-(\d{8,})\.pt")
+
+
+class Stateful(Protocol):
+    """Anything that can be saved and restored."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Restore what `state_dict` gave."""
+
+
+class Checkpoints:
+    """The folder of a run's checkpoints: the last few by step, and named ones (`best.pt`) that are never pruned.
+
+    Args:
+        folder: where they are.
+        parts: everything that changes, by name; saved and restored in this order.
+        facts: what is needed to use the weights (specs of the networks), stored as it is.
+        keep: how many by step are kept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        parts: Mapping[str, Mapping[str, Stateful] | Stateful],
+        *,
+        facts: Mapping[str, Any],
+        keep: int,
+    ) -> None:
+        self.folder, self.parts, self.facts, self.keep = folder, parts, facts, keep
+
+    def save(self, step: int) -> Path:
+        """Write the checkpoint after `step` steps, then drop the oldest.
+
+        Raises:
+            RunFailed: a tensor is non-finite; nothing is written.
+            UserError: the disk is full or cannot be written; earlier checkpoints are untouched.
+        """
+        state = {"format": FORMAT, "step": step, "facts": dict(self.facts)}
+        for name, part in self.parts.items():
+            state[name] = (
+                {key: each.state_dict() for key, each in part.items()}
+                if isinstance(part, Mapping)
+                else part.state_dict()
+            )
+        refuse_non_finite(state, step)
+        # In memory first: a disk that fills while torch writes its archive ends the whole process.
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:08d}.pt"
+        with atomic_write(path) as file:
+            file.write(buffer.getbuffer())
+        for old in step_files(self.folder)[: -self.keep]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def restore_latest(self, say: Callable[[str], None]) -> int:
+        """Load the newest whole checkpoint and return its step; 0 where there is none."""
+        for path in reversed(step_files(self.folder)):
+            try:
+                state = load_checkpoint(path)
+            except UserError as error:
+                say(f"{error}: trying the one before")
+                continue
+            self._restore(state)
+            return state["step"]
+        return 0
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        for name, part in self.parts.items():
+            if isinstance(part, Mapping):
+                for key, each in part.items():
+                    each.load_state_dict(state[name][key])
+            else:
+                part.load_state_dict(state[name])
+
+
+def step_files(folder: Path) -> list[Path]:
+    """The checkpoints by step, oldest first."""
+    found = [(int(match[1]), path) for path in folder.glob("step-*.pt") if (match := STEP_FILE.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's state on the CPU, never running code from the file; `UserError` when it is damaged or foreign."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises half a dozen kinds for damaged files
+        raise UserError(f"{path}: not a checkpoint that can be read ({one_line(error)[:200]})") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT or "facts" not in state:
+        raise UserError(f"{path}: not a checkpoint of ganstyle, or of another version")
+    return state
+
+
+def refuse_non_finite(state: Mapping[str, Any], step: int) -> None:
+    """Raise `RunFailed` naming the first tensor that holds NaN or infinity."""
+    for name, tensor in named_tensors(state):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise RunFailed(f"step {step}: {name} is non-finite (NaN or infinite), so no checkpoint was written")
+
+
+def named_tensors(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor in nested dictionaries and lists, with its path."""
+    if isinstance(value, torch.Tensor):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from named_tensors(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from named_tensors(inner, f"{path}.{number}")

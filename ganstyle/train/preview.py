@@ -1,0 +1,67 @@
+"""Fixed preview images, the same ones each time, as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from ganstyle.data.batches import centre_crops
+from ganstyle.data.domains import Domain, Subset
+from ganstyle.data.grids import encode_grid
+from ganstyle.data.tensors import to_pixels, to_tensor
+from ganstyle.train.ema import evaluating
+
+COUNT = 4
+
+
+@dataclass
+class Previews:
+    """Draws `a, fake b, cycled a` and below `b, fake a, cycled b`, one column an image.
+
+    Args:
+        translators: gives the generators by direction, `ab` and perhaps `ba`.
+        a: where the images of domain a come from: those held out, or where there are none those trained on.
+        b: the same for domain b.
+        crop_px: the size of the previews.
+        device: where the generators are.
+    """
+
+    translators: Callable[[], Mapping[str, nn.Module]]
+    a: Domain
+    b: Domain
+    crop_px: int
+    device: torch.device
+    _images: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __call__(self) -> bytes:
+        """One JPEG."""
+        models = self.translators()
+        rows: list[np.ndarray] = []
+        with evaluating(*models.values()):
+            for there, back, domain in (("ab", "ba", self.a), ("ba", "ab", self.b)):
+                if there in models:
+                    rows += self._rows(models[there], models.get(back), self._chosen(there, domain))
+        return encode_grid(rows)
+
+    def _rows(self, there: nn.Module, back: nn.Module | None, pixels: np.ndarray) -> list[np.ndarray]:
+        fakes = torch.cat([there(to_tensor(each, self.device)) for each in pixels])
+        rows = [pixels, to_pixels(fakes)]
+        if back is not None:
+            rows.append(to_pixels(torch.cat([back(fake[None]) for fake in fakes])))
+        return rows
+
+    def _chosen(self, key: str, domain: Domain) -> np.ndarray:
+        if key not in self._images:
+            source = domain.held_out if len(domain.held_out) else domain.train
+            self._images[key] = centre_crops(source, _first_by_content(source), self.crop_px)
+        return self._images[key]
+
+
+def _first_by_content(images: Subset) -> list[int]:
+    """The same images wherever the files are and however they are called."""
+    digests = images.digests()
+    return sorted(range(len(images)), key=lambda number: digests[number])[:COUNT]

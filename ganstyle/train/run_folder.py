@@ -1,0 +1,161 @@
+"""The folder of a run: its config, what was decided at its start, its checkpoints, numbers and previews."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ganstyle.base.config import differing_keys, read_yaml, write_yaml
+from ganstyle.base.errors import UserError
+from ganstyle.base.files import write_text
+from ganstyle.train.checkpoint import step_files
+from ganstyle.train.hardware import Hardware
+
+LIBRARIES = ("ganstyle", "torch", "torchvision", "numpy", "pillow", "albumentations", "lightning-fabric")
+
+# What may change when a run goes on; all else would make it another run.
+CHANGEABLE = {
+    "training.steps": "extends or shortens the run; the learning rate after decay_from changes with it",
+    "training.log_every": "",
+    "training.preview_every": "",
+    "training.checkpoint_every": "",
+    "training.keep_checkpoints": "",
+    "training.precision": "the continuation is not bit for bit",
+    "training.compile": "the continuation is not bit for bit",
+    "device": "the continuation is not bit for bit",
+    "data.workers": "",
+    "data.cache": "",
+    "tracking": "",
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was decided or found when the run began."""
+
+    hardware: Hardware
+    data: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+class RunFolder:
+    """The files of one run under one folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file, self.record_file = path / "config.yaml", path / "run.json"
+        self.checkpoints = path / "checkpoints"
+
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config_file.is_file()
+
+    def last_step(self) -> int:
+        """The step of the newest checkpoint; 0 where there is none."""
+        files = step_files(self.checkpoints)
+        return int(files[-1].stem.split("-")[1]) if files else 0
+
+    def begin(self, values: Mapping[str, Any]) -> None:
+        """Make the folder with the whole config inside."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path}: a file is in the way; choose another name= or --run")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the run's folder {self.path}: {error.strerror}") from error
+        write_text(self.config_file, write_yaml(values))
+
+    def config(self) -> dict[str, Any]:
+        """The config that the run was made from."""
+        if not self.exists():
+            raise UserError(f"{self.path} is not a run: it has no config.yaml")
+        return read_yaml(self.config_file)
+
+    def record(self) -> Record | None:
+        """What was decided when the run began; None before that."""
+        if not self.record_file.is_file():
+            return None
+        try:
+            values = json.loads(self.record_file.read_text(encoding="utf-8"))
+            return Record(Hardware(**values["hardware"]), values["data"], values["versions"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.record_file}: damaged; delete it to decide anew, or take a fresh folder with --new"
+            ) from error
+
+    def write_record(self, record: Record) -> None:
+        """Keep what was decided."""
+        write_text(self.record_file, json.dumps(asdict(record), indent=2) + "\n")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; `UserError` when another one trains in it."""
+        lock = FileLock(self.path / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(
+                f"{self.path}: another process is training this run; wait for it, or take a fresh folder with --new"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def fresh_folder(path: Path) -> Path:
+    """The first of NAME, NAME-2, NAME-3 ... that does not exist."""
+    number, fresh = 1, path
+    while fresh.exists():
+        number += 1
+        fresh = path.with_name(f"{path.name}-{number}")
+    return fresh
+
+
+def refuse_other_config(folder: RunFolder, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """`UserError` with the keys that differ between a run and what is asked for."""
+    differing = differing_keys(old, new)
+    if differing:
+        lines = [f"\n  {key}: the run has {was!r}, asked for {now!r}" for key, (was, now) in differing.items()]
+        advice = (
+            "\n  to train anew beside it, add --new; to go on with the run as it is: "
+            f"ganstyle train --resume {folder.path} (which may change: {', '.join(CHANGEABLE)})"
+        )
+        raise UserError(f"{folder.path} holds a run with another config:{''.join(lines)}{advice}")
+
+
+def refuse_unchangeable(keys: Mapping[str, Any]) -> None:
+    """`UserError` for keys that a resumed run cannot change."""
+    wrong = [key for key in keys if not any(key == may or key.startswith(f"{may}.") for may in CHANGEABLE)]
+    if wrong:
+        raise UserError(
+            f"--resume cannot change {', '.join(wrong)}; it may change {', '.join(CHANGEABLE)}; for another run use --new"
+        )
+
+
+def why_not_exact(changed: Mapping[str, Any], record: Record, *, same_images: bool) -> list[str]:
+    """What keeps a resumed run from going on bit for bit; empty when it will."""
+    reasons = [f"{key} was changed" for key in changed if CHANGEABLE.get(key)]
+    if not same_images:
+        reasons.append("the training images are not the ones it began with")
+    versions = library_versions()
+    pairs = [(name, was, versions.get(name)) for name, was in record.versions.items()]
+    return reasons + [f"{name} was {was} and is {now}" for name, was, now in pairs if was != now]
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what the numbers depend on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return found

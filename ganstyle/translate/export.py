@@ -1,0 +1,96 @@
+"""A model in one file: `.safetensors` with what is needed to use it in its metadata, and nothing about who made it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ganstyle import __version__
+from ganstyle.base.errors import UserError, one_line
+from ganstyle.base.files import atomic_write
+from ganstyle.translate.translator import ModelFacts
+
+FORMAT = "ganstyle-model-1"
+
+
+def write_export(path: Path, generator: nn.Module, spec: Mapping[str, Any], facts: ModelFacts) -> None:
+    """Write one direction of a model; the file holds its network's spec, direction, step and version."""
+    metadata = {
+        "format": FORMAT,
+        "ganstyle": __version__,
+        "generator": json.dumps(dict(spec)),
+        "direction": facts.direction,
+        "step": str(facts.step),
+        "averaged": json.dumps(facts.averaged),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    if path.parent != Path() and not path.parent.is_dir():
+        raise UserError(f"cannot write {path}: there is no folder {path.parent}")
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata))
+
+
+def read_export(
+    path: Path, build: Callable[[Mapping[str, Any]], nn.Module]
+) -> tuple[nn.Module, dict[str, Any], ModelFacts]:
+    """The generator, its spec and what is known of it, on the CPU.
+
+    Args:
+        path: the file.
+        build: makes the generator of a spec on the meta device; `UserError` for a spec that it does not know.
+
+    Raises:
+        UserError: not such a file, damaged, or its tensors do not have the shapes that its own spec says; found out
+            from the header, before anything is allocated.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise UserError(
+                    f"{path}: a safetensors file, but not a model of ganstyle (format {metadata.get('format')!r})"
+                )
+            spec, facts = _described(path, metadata)
+            generator = build(spec)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
+            check_shapes(path, generator, shapes)
+            weights = {name: file.get_tensor(name) for name in shapes}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a model that can be read ({one_line(error)[:200]})") from error
+    return load_weights(generator, weights), spec, facts
+
+
+def _described(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], ModelFacts]:
+    try:
+        spec = json.loads(metadata["generator"])
+        facts = ModelFacts(metadata["direction"], int(metadata["step"]), bool(json.loads(metadata["averaged"])))
+    except (KeyError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: its description is damaged ({one_line(error)[:100]})") from error
+    if not isinstance(spec, dict):
+        raise UserError(f"{path}: its description is damaged (generator is {spec!r})")
+    return spec, facts
+
+
+def check_shapes(source: Path, generator: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """`UserError` naming the first tensor that is missing, too many, or of another shape than the network's."""
+    expected = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
+    for name in [*expected, *shapes]:
+        if expected.get(name) != shapes.get(name):
+            got, want = shapes.get(name, "nothing"), expected.get(name, "nothing")
+            raise UserError(f"{source}: does not fit its own description: {name} is {got}, expected {want}")
+
+
+def load_weights(generator: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Give a generator on the meta device its weights, ready to translate."""
+    generator.load_state_dict({name: tensor.clone() for name, tensor in weights.items()}, assign=True)
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(f"the weights hold NaN or infinity ({name}): take another checkpoint")
+    return generator.eval().requires_grad_(False)

@@ -1,0 +1,65 @@
+"""Translating a folder: every image at its own size and place, whole or not at all, and nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ganstyle.base.errors import UserError
+from ganstyle.data.images import Unreadable, read_image, write_image
+from ganstyle.data.outputs import Task
+from ganstyle.translate.translator import Translator
+
+
+@dataclass
+class Report:
+    """What became of a folder."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{self.done} translated"]
+        parts += [f"{self.skipped} there already"] if self.skipped else []
+        parts += [f"{len(self.failed)} failed"] if self.failed else []
+        return ", ".join(parts)
+
+
+def translate_tasks(
+    translator: Translator, tasks: Sequence[Task], *, overwrite: bool, quality: int, advance: Callable[[str], None]
+) -> Report:
+    """Translate every file; a bad one is noted and does not stop the rest. A full disk does: nothing can follow it.
+
+    Args:
+        translator: the model.
+        tasks: what to make of what.
+        overwrite: make again what is there already.
+        quality: of JPEG, WebP and AVIF.
+        advance: called after each file with its name, or why it failed.
+    """
+    report = Report()
+    for task in tasks:
+        if task.is_done() and not overwrite:
+            report.skipped += 1
+            advance(f"{task.source}: there already")
+            continue
+        try:
+            pixels = translator.pixels(read_image(task.source).pixels)
+        except (Unreadable, UserError) as error:
+            report.failed.append((task.source, str(error)))
+            advance(f"{task.source}: {error}")
+            continue
+        _make_folder(task.target.parent)
+        write_image(task.target, pixels, quality=quality)
+        report.done += 1
+        advance(str(task.source))
+    return report
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error

@@ -1,0 +1,131 @@
+"""One direction of a model, ready to use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganstyle.base.errors import UserError
+from ganstyle.data.images import Unreadable, from_pil, is_pil, read_image, to_pil
+from ganstyle.data.tensors import to_pixels, to_tensor
+
+# Peak bytes for each pixel and each channel of the first layer: its input, its norm's float32 copy, its result and the
+# convolution's workspace (measured on ResNet generators, rounded up).
+BYTES_PER_PIXEL_AND_CHANNEL = 20
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a translator beside its weights."""
+
+    direction: str
+    step: int
+    averaged: bool
+
+    def __str__(self) -> str:
+        return f"direction {self.direction}, step {self.step}, {'EMA' if self.averaged else 'raw'} weights"
+
+
+class Translator:
+    """Translates images with one generator; of any size, each to its own size.
+
+    Args:
+        generator: its network, weights loaded.
+        spec: what the network was built from.
+        facts: direction, step and kind of weights.
+        device: where it computes.
+    """
+
+    def __init__(self, generator: nn.Module, spec: Mapping[str, Any], facts: ModelFacts, device: torch.device) -> None:
+        self.generator = generator.eval().requires_grad_(False).to(device)
+        self.spec, self.facts, self.device = spec, facts, device
+
+    def translate(self, image: Any) -> Any:
+        """Translate what is given and give back the same kind.
+
+        - a path, or a PIL image: a PIL image (RGB);
+        - a numpy array uint8 (H, W, 3) or (N, H, W, 3), RGB: an array of that shape;
+        - a tensor (3, H, W) or (N, 3, H, W) in [-1, 1]: a float32 tensor of that shape on its own device.
+
+        Raises:
+            UserError: a file that cannot be read, another kind, shape or dtype, or an image that is too large.
+        """
+        for recognises, translate in KINDS:
+            if recognises(image):
+                return translate(self, image)
+        raise UserError(
+            f"cannot translate a {type(image).__name__}: expected a path, a PIL image, an array or a tensor"
+        )
+
+    def _path(self, path: str | os.PathLike[str]) -> Any:
+        try:
+            return to_pil(self.pixels(read_image(Path(path)).pixels))
+        except Unreadable as error:
+            raise UserError(f"{path}: {error}") from error
+
+    def _pil(self, image: Any) -> Any:
+        return to_pil(self.pixels(from_pil(image)))
+
+    def _array(self, array: np.ndarray) -> np.ndarray:
+        if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
+            raise UserError(f"got an array {array.dtype} {array.shape}: expected uint8 (H, W, 3) or (N, H, W, 3), RGB")
+        return self.pixels(array) if array.ndim == 3 else np.stack([self.pixels(each) for each in array])
+
+    def _tensor(self, images: Tensor) -> Tensor:
+        if not images.is_floating_point() or images.ndim not in (3, 4) or images.shape[-3] != 3 or 0 in images.shape:
+            raise UserError(
+                f"got a tensor {images.dtype} {tuple(images.shape)}: expected floats (N, 3, H, W) or (3, H, W) in [-1, 1]"
+            )
+        batch = images if images.ndim == 4 else images[None]
+        result = self._run(batch.to(self.device, torch.float32)).to(images.device)
+        return result if images.ndim == 4 else result[0]
+
+    def pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Translate one array, uint8 (H, W, 3)."""
+        return to_pixels(self._run(to_tensor(pixels, self.device)))[0]
+
+    @torch.inference_mode()
+    def _run(self, images: Tensor) -> Tensor:
+        self._check_memory(images)
+        return self.generator(images).clone()
+
+    def _check_memory(self, images: Tensor) -> None:
+        """Refuse what would not fit, before the system ends the whole process for it."""
+        needed = images.shape[0] * images.shape[2] * images.shape[3] * self.spec["width"] * BYTES_PER_PIXEL_AND_CHANNEL
+        free = free_memory(self.device)
+        if free is not None and needed > free:
+            height, width = images.shape[2:]
+            raise UserError(
+                f"{width} x {height} px need about {needed / 1e9:.1f} GB at once, {free / 1e9:.1f} GB are free: "
+                "make the image smaller or use a machine with more memory"
+            )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be taken on a device; None where the system does not say."""
+    if device.type == "cuda":
+        return (
+            torch.cuda.mem_get_info(device)[0]
+            + torch.cuda.memory_reserved(device)
+            - torch.cuda.memory_allocated(device)
+        )
+    meminfo = Path("/proc/meminfo")
+    if device.type != "cpu" or not meminfo.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
+
+
+KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Translator, Any], Any]], ...] = (
+    (lambda image: isinstance(image, str | os.PathLike), Translator._path),
+    (lambda image: isinstance(image, np.ndarray), Translator._array),
+    (lambda image: isinstance(image, Tensor), Translator._tensor),
+    (is_pil, Translator._pil),
+)

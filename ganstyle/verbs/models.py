@@ -1,0 +1,94 @@
+"""Models as people have them: a run's folder, a checkpoint in it, or an exported file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ganstyle.assemble import build_generator
+from ganstyle.base.errors import UserError
+from ganstyle.train.checkpoint import load_checkpoint, step_files
+from ganstyle.train.hardware import available_device
+from ganstyle.translate.export import check_shapes, load_weights, read_export, write_export
+from ganstyle.translate.translator import ModelFacts, Translator
+
+
+def load(
+    model: str | Path,
+    *,
+    direction: str | None = None,
+    checkpoint: str | int | None = None,
+    raw: bool = False,
+    device: str = "auto",
+) -> Translator:
+    """A model that is ready to translate.
+
+    Args:
+        model: a run's folder or an exported `.safetensors` file.
+        direction: `ab` (the default of a run) or `ba`; an exported file knows its own.
+        checkpoint: of a run: `best`, `latest` or a step; by default the best if there is one, else the latest.
+        raw: the newest weights instead of their average (EMA), where there is one.
+        device: auto, cpu, cuda, mps or cuda:N.
+
+    Raises:
+        UserError: there is no such model, checkpoint or direction, or the file cannot be used.
+    """
+    path = Path(model)
+    target = available_device(device)
+    if path.is_dir():
+        generator, spec, facts = _from_checkpoint(_checkpoint_file(path, checkpoint), direction or "ab", raw=raw)
+    elif path.is_file():
+        if checkpoint is not None or raw:
+            raise UserError(f"{path} is an exported model: --checkpoint and --raw are for a run's folder")
+        generator, spec, facts = read_export(path, build_generator)
+        if direction not in (None, facts.direction):
+            raise UserError(f"{path} translates {facts.direction}; for {direction} export that direction of its run")
+    else:
+        raise UserError(f"there is no model at {path}: expected a run's folder or an exported .safetensors file")
+    return Translator(generator, spec, facts, target)
+
+
+def export(
+    model: str | Path,
+    out: Path,
+    *,
+    direction: str | None = None,
+    checkpoint: str | int | None = None,
+    raw: bool = False,
+) -> ModelFacts:
+    """Write one direction of a run as one `.safetensors` file."""
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out}: expected a name that ends in .safetensors")
+    translator = load(model, direction=direction, checkpoint=checkpoint, raw=raw, device="cpu")
+    write_export(out, translator.generator, translator.spec, translator.facts)
+    return translator.facts
+
+
+def _checkpoint_file(run: Path, checkpoint: str | int | None) -> Path:
+    """The file of a checkpoint of a run's folder, by name or step."""
+    folder = run / "checkpoints"
+    by_step = {int(path.stem.split("-")[1]): path for path in step_files(folder)}
+    named = {path.stem: path for path in folder.glob("*.pt") if path not in by_step.values()}
+    if by_step:
+        named["latest"] = by_step[max(by_step)]
+    wanted = checkpoint if checkpoint is not None else ("best" if "best" in named else "latest")
+    found = named.get(str(wanted)) or (by_step.get(int(wanted)) if str(wanted).isdecimal() else None)
+    if found is None:
+        there = ", ".join([*named, *map(str, by_step)])
+        raise UserError(
+            f"{run} has no checkpoint '{wanted}' ({f'there are {there}' if there else 'it has none yet: train it first'})"
+        )
+    return found
+
+
+def _from_checkpoint(path: Path, direction: str, *, raw: bool) -> tuple[Any, Mapping[str, Any], ModelFacts]:
+    state = load_checkpoint(path)
+    facts = state["facts"]
+    if direction not in facts["translators"]:
+        raise UserError(f"{path} does not translate '{direction}', only {', '.join(facts['translators'])}")
+    averaged = direction in state["ema"] and not raw
+    weights = state["ema"][direction] if averaged else state["networks"][facts["translators"][direction]]
+    generator = build_generator(facts["generator"])
+    check_shapes(path, generator, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    return load_weights(generator, weights), facts["generator"], ModelFacts(direction, state["step"], averaged)

@@ -1,0 +1,41 @@
+"""Translate a photo or a folder of photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ganstyle.data.outputs import Task, plan
+from ganstyle.translate.folder import Report, translate_tasks
+from ganstyle.translate.translator import Translator
+from ganstyle.verbs.models import load
+
+
+def translate_folder(
+    source: Path,
+    output: Path,
+    *,
+    model: str | Path,
+    direction: str | None = None,
+    checkpoint: str | None = None,
+    raw: bool = False,
+    device: str = "auto",
+    format: str | None = None,
+    quality: int = 95,
+    overwrite: bool = False,
+    started: Callable[[Translator, list[Task]], Callable[[str], None]] = lambda *_: lambda _: None,
+) -> Report:
+    """Translate a file or a folder; what is there already is skipped.
+
+    Args:
+        source: a photo or a folder of photos.
+        output: a folder; for a photo also the name of a file.
+        model: as `load` takes it, with direction, checkpoint, raw and device.
+        format: change all to jpeg, png, webp, tiff, bmp, gif or avif; by default each keeps its own.
+        quality: 1 to 100, for JPEG, WebP and AVIF.
+        overwrite: make again what is there.
+        started: called with the model and the files; gives back what is called after each file.
+    """
+    tasks = plan(source, output, format=format)
+    translator = load(model, direction=direction, checkpoint=checkpoint, raw=raw, device=device)
+    return translate_tasks(translator, tasks, overwrite=overwrite, quality=quality, advance=started(translator, tasks))
