@@ -173,11 +173,14 @@ def export(
 def demo(
     out: Annotated[Path, typer.Argument(help="Where pictures, run and page go.")] = Path("demo"),
     words: Words = None,
+    count: Annotated[int, typer.Option(min=2, help="Pictures of each domain to train on.")] = 200,
+    size: Annotated[int, typer.Option(min=16, help="Their side in pixels.")] = 96,
+    seed: Annotated[int, typer.Option(help="Another seed draws other scenes.")] = 0,
 ) -> None:
     """See it work: draw two domains, train a small model, translate, score, and write a page (under five minutes)."""
     from ganstyle.verbs.demo import run_demo  # noqa: PLC0415 - imports torch
 
-    outcome = run_demo(out, words or [])
+    outcome = run_demo(out, words or [], count=count, size_px=size, seed=seed)
     if outcome.signal is not None:
         raise typer.Exit(128 + outcome.signal)
 

@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from itertools import combinations
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
+import cv2
 import numpy as np
 
 from ganstyle.base.errors import UserError
+from ganstyle.data.diagnosis import CheckedImage, Finding, Group, diagnose
 from ganstyle.data.folders import find_files
 from ganstyle.data.images import SUFFIXES, Unreadable, read_image
 
-# Levels of 255. Under 2, all that is in an image is about the noise that JPEG adds to one colour: nothing to learn from.
-FLAT_DEVIATION = 2.0
-TINY_PX = 64  # short side
-LONGEST_ASPECT = 4.0  # long side to short side
-MOST_IMBALANCE = 10.0  # images of one domain to images of the other
-FEW_IMAGES = 20
-GREY_SPREAD = 2  # largest difference between R, G and B, in levels, that still counts as grey
 SAMPLED_PX = 512  # deviation and colour are measured on about so many rows and columns
-NAMED = 3  # files named in a message
+GREY_SPREAD = 2  # largest difference between R, G and B, in levels, that still counts as grey
 
 LAYOUT = {"trainA": ("train", "A"), "trainB": ("train", "B"), "testA": ("test", "A"), "testB": ("test", "B")}
-
-Severity = Literal["attention", "information"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that somebody should know; `files` has every file it is about."""
-
-    kind: str
-    severity: Severity
-    message: str
-    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -55,7 +37,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class GroupReport:
-    """The figures of one group of images; widths and heights in pixels, aspect is width by height; None without images."""
+    """The figures of one group; widths and heights in pixels, aspect is width by height, None without images."""
 
     images: int  # readable ones
     unreadable: int
@@ -87,32 +69,6 @@ class Report:
         }
 
 
-@dataclass(frozen=True)
-class _Checked:
-    """One readable image; `content` is a hash of its decoded pixels, so that another encoding of them is found too."""
-
-    path: Path
-    width: int
-    height: int
-    content: bytes
-    deviation: float
-    grey: bool
-
-    @property
-    def size(self) -> str:
-        return f"{self.width} x {self.height}"
-
-
-@dataclass(frozen=True)
-class _Group:
-    name: str
-    split: str  # "train" or "test"; "" where the folder does not say
-    domain: str
-    images: list[_Checked]
-    unreadable: dict[Path, str]
-    others: list[Path]
-
-
 def check_folders(folders: Sequence[Path], *, workers: int | None = None) -> Report:
     """Look at every image of the folders, sub-folders included, and tell what is doubtful.
 
@@ -126,10 +82,7 @@ def check_folders(folders: Sequence[Path], *, workers: int | None = None) -> Rep
     places = _places([Path(folder) for folder in folders])
     with ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1)) as pool:
         groups = [_look(name, *place, pool) for name, place in places.items()]
-    findings = [finding for group in groups for finding in _findings_within(group)]
-    findings += [finding for one, other in combinations(groups, 2) for finding in _findings_between(one, other)]
-    findings.sort(key=lambda finding: finding.severity)  # "attention" comes first; the order within stays
-    return Report({group.name: _figures(group) for group in groups}, findings)
+    return Report({group.name: _figures(group) for group in groups}, diagnose(groups))
 
 
 def report_table(report: Report) -> list[list[str]]:
@@ -171,21 +124,21 @@ def _places(folders: list[Path]) -> dict[str, tuple[Path, str, str]]:
     return {folder.name if unique else folder.as_posix(): place for folder, place in found.items()}
 
 
-def _look(folder_name: str, folder: Path, split: str, domain: str, pool: ThreadPoolExecutor) -> _Group:
+def _look(folder_name: str, folder: Path, split: str, domain: str, pool: ThreadPoolExecutor) -> Group:
     files = find_files(folder)
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
     results = dict(zip(images, pool.map(_check, images), strict=True))
-    return _Group(
+    return Group(
         name=folder_name,
         split=split,
         domain=domain,
-        images=[result for result in results.values() if isinstance(result, _Checked)],
+        images=[result for result in results.values() if isinstance(result, CheckedImage)],
         unreadable={path: result for path, result in results.items() if isinstance(result, str)},
         others=[path for path in files if path.suffix.lower() not in SUFFIXES],
     )
 
 
-def _check(path: Path) -> _Checked | str:
+def _check(path: Path) -> CheckedImage | str:
     """What is to be known of one image, or why it cannot be read."""
     try:
         pixels = read_image(path).pixels
@@ -193,18 +146,23 @@ def _check(path: Path) -> _Checked | str:
         return str(error)
     height, width = pixels.shape[:2]
     step = max(1, min(height, width) // SAMPLED_PX)
-    sample = pixels[::step, ::step]
-    return _Checked(
+    sample = np.ascontiguousarray(pixels[::step, ::step])
+    return CheckedImage(
         path=path,
         width=width,
         height=height,
-        content=blake2b(pixels, digest_size=16, salt=f"{height}x{width}".encode()[:16]).digest(),
-        deviation=float(sample.std(axis=(0, 1)).max()),
-        grey=bool(np.ptp(sample, axis=2).max() <= GREY_SPREAD),
+        content=blake2b(pixels.data, digest_size=16, salt=f"{height}x{width}".encode()[:16]).digest(),
+        deviation=float(cv2.meanStdDev(sample)[1].max()),
+        grey=_is_grey(sample),
     )
 
 
-def _figures(group: _Group) -> GroupReport:
+def _is_grey(pixels: np.ndarray) -> bool:
+    planes = cv2.split(pixels)
+    return all(cv2.absdiff(one, other).max() <= GREY_SPREAD for one, other in combinations(planes, 2))
+
+
+def _figures(group: Group) -> GroupReport:
     return GroupReport(
         images=len(group.images),
         unreadable=len(group.unreadable),

@@ -75,7 +75,8 @@ def read_with_opencv(file: BinaryIO, tags: Any) -> Image.Image:
     known = (floating and bits in (32, 64)) or (not floating and bits == 16)
     if not known or channels not in (1, 3, 4) or tags.get(PHOTOMETRIC_INTERPRETATION) not in GREY_OR_RGB:
         kind = "floating point" if floating else "integer"
-        raise Unreadable(f"a TIFF with {channels} channels of {bits}-bit {kind} values cannot be read: save it as PNG")
+        count = "1 channel" if channels == 1 else f"{channels} channels"
+        raise Unreadable(f"a TIFF with {count} of {bits}-bit {kind} values cannot be read: save it as PNG")
     values = _decoded(file)
     if values.ndim == 3:
         values = values[..., [2, 1, 0, 3][: values.shape[2]]]  # OpenCV keeps blue first

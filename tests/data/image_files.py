@@ -1,17 +1,36 @@
-"""Kinds of image files that no library here writes: built from their specifications, byte by byte."""
+"""Image files for the tests; kinds that no library here writes are built byte by byte from their specifications."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 # Columns are the primaries' XYZ under D50, as ICC profiles hold them.
 SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
 ADOBE_RGB = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
 ADOBE_GAMMA = 563 / 256
 D50 = np.array([0.9642, 1.0, 0.8249])
+
+
+def smooth(height: int = 24, width: int = 32) -> np.ndarray:
+    """A picture that every lossy format keeps well."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    return np.stack([columns * 200 // width, rows * 200 // height, 255 - columns * 100 // width], -1).astype(np.uint8)
+
+
+def saved(path: Path, image: Image.Image, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
 
 
 def tiff(

@@ -1,0 +1,57 @@
+"""`scripts/train.py` and `scripts/translate.py`: thin faces of the verbs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def script(name: str, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / name), *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_train_is_the_verb() -> None:
+    shown = script("train.py", "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "ganstyle train" in shown.stdout
+
+
+def test_translate_is_the_verb() -> None:
+    shown = script("translate.py", "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "ganstyle translate" in shown.stdout
+
+
+@pytest.mark.parametrize("method", ["vgg", "sparse"])
+def test_single_pair_methods_say_that_they_come_later(method: str) -> None:
+    told = script("translate.py", "--method", method, "--style", "painting.jpg", "photo.jpg", "out.png")
+    assert told.returncode == 2
+    assert "later version" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_an_unknown_method_is_refused() -> None:
+    told = script("translate.py", "--method", "magic", "in", "out")
+    assert told.returncode == 2
+    assert "magic" in told.stderr
+
+
+@pytest.mark.slow
+def test_train_then_translate(tmp_path: Path) -> None:
+    drawn = subprocess.run(
+        [sys.executable, "-m", "ganstyle", "dataset", "synthesize", "pictures", "--count", "4", "--size", "32"],
+        cwd=tmp_path,
+        check=False,
+    )
+    assert drawn.returncode == 0
+    small = ["generator.width=4", "generator.blocks=1", "data.load_px=32", "data.crop_px=32", "training.steps=2"]
+    trained = script("train.py", "cyclegan-lite", "data.root=pictures", "name=x", *small, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    words = ["--method", "model", "--model", "runs/x", "pictures/testA", "out"]
+    translated = script("translate.py", *words, cwd=tmp_path)
+    assert translated.returncode == 0, translated.stderr
+    assert list((tmp_path / "out").glob("*.png"))
