@@ -44,7 +44,7 @@ COLOUR_MODES = {
 STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
 
 
-class Unreadable(Exception):  # noqa: N818 - it is a finding about a file, not a fault of the program
+class Unreadable(Exception):
     """An image that cannot be used: one line that says what is wrong, without the path (callers put it in front)."""
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from ganstyle.assemble import build_method, check_config, model_facts
 from ganstyle.base.config import Config, flatten, load_config, merge, parse_words
@@ -16,16 +18,16 @@ from ganstyle.base.errors import RunFailed, UserError, one_line
 from ganstyle.base.files import write_text
 from ganstyle.data.augment import build_augment
 from ganstyle.data.batches import BatchStream, Cropping, StepDataset
-from ganstyle.data.cache import Preparation
-from ganstyle.data.domains import Domain, domain_files, open_domain
+from ganstyle.data.domains import Domain
+from ganstyle.methods.method import Method
 from ganstyle.tracking.console import ConsoleTracker
 from ganstyle.tracking.console import say as say_plainly
 from ganstyle.tracking.jsonl import FolderTracker
 from ganstyle.tracking.tracker import Tracker, Trackers
 from ganstyle.train.checkpoint import Checkpoints
-from ganstyle.train.descend import FiniteWatch, adam
+from ganstyle.train.descend import FiniteWatch, Optimizers, adam
 from ganstyle.train.ema import MovingAverage
-from ganstyle.train.hardware import Hardware, compile_halves, decide, is_out_of_memory, memory_used
+from ganstyle.train.hardware import compile_halves, is_out_of_memory, memory_used
 from ganstyle.train.loop import Due, Meter, train
 from ganstyle.train.preview import Previews
 from ganstyle.train.run_folder import (
@@ -37,10 +39,9 @@ from ganstyle.train.run_folder import (
     refuse_unchangeable,
     why_not_exact,
 )
-from ganstyle.train.schedule import LinearDecay, steps_of
+from ganstyle.train.schedule import LinearDecay
 from ganstyle.train.stop import StopRequest
-
-Say = Callable[[str], None]
+from ganstyle.verbs.plan import Plan, Say, check_start, open_domains, plan_run
 
 
 @dataclass(frozen=True)
@@ -76,52 +77,69 @@ def train_recipe(
     """
     values, _ = load_config(recipe, words)
     config = check_config(values)
-    folder = RunFolder(run if run is not None else Path("runs", config.name))
-    if new:
-        folder = RunFolder(fresh_folder(folder.path))
+    path = run if run is not None else Path("runs", config.name)
+    folder = RunFolder(fresh_folder(path) if new else path)
     if folder.exists():
         refuse_other_config(folder, folder.config(), values)
     else:
-        _sides(config)  # before a folder is made for it
-        folder.begin(values)
-    return _train(folder, config, changed={}, say=say)
+        check_start(config)
+    with _failures_in_one_line(folder, config):
+        # What is wrong with the images is found before there is a folder that holds them to this config.
+        domains = open_domains(config, say)
+        with folder.locked():
+            if folder.exists():
+                refuse_other_config(folder, folder.config(), values)
+            else:
+                folder.write_config(values)
+            return _train(folder, plan_run(config, domains, folder.record(), say=say), changed={}, say=say)
 
 
 def resume_run(run: Path, words: Sequence[str] = (), *, say: Say = say_plainly) -> Outcome:
     """Go on with a run, perhaps with some of what may change changed (`training.steps=N` extends it)."""
     folder = RunFolder(run)
-    values = folder.config()
-    changes = parse_words(words)
-    changed = {key: value for key, value in flatten(changes).items() if flatten(values).get(key) != value}
+    before, changes = folder.config(), parse_words(words)
+    asked, flat_before = flatten(changes), flatten(before)
+    changed = {key: value for key, value in asked.items() if flat_before.get(key) != value}
     refuse_unchangeable(changed)
-    record = folder.record()
-    if record is not None and "training.steps" in changed:
+    values = merge(before, changes)
+    decay_from = _decay_from(folder, flat_before)
+    if "training.steps" in asked and decay_from is not None:
         # A longer run keeps the step at which its learning rate began to fall.
-        changes["training"].setdefault("decay_from", record.data["decay_from"])
-    values = merge(values, changes)
+        values["training"]["decay_from"] = decay_from
     config = check_config(values)
-    if (config.training.steps or 0) and "training.steps" in changed and config.training.steps < folder.last_step():  # type: ignore[operator]
+    if "training.steps" in changed and changed["training.steps"] < folder.last_step():
+        got, step = changed["training.steps"], folder.last_step()
+        raise UserError(f"training.steps: got {got}, but {run} is at step {step} already")
+    with _failures_in_one_line(folder, config):
+        domains = open_domains(config, say)
+        with folder.locked():
+            plan = plan_run(config, domains, folder.record(), asked=asked, say=say)
+            if changed:
+                folder.write_config(values)
+            return _train(folder, plan, changed=changed, say=say)
+
+
+def _decay_from(folder: RunFolder, before: Mapping[str, int]) -> int | None:
+    record = folder.record()
+    return record.data["decay_from"] if record is not None else before.get("training.decay_from")
+
+
+@contextmanager
+def _failures_in_one_line(folder: RunFolder, config: Config) -> Iterator[None]:
+    """Say of a failure what can be done, and how to go on."""
+    try:
+        yield
+    except RunFailed as error:
+        raise RunFailed(f"{error}; {_where_to_go_on(folder)}") from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        record = folder.record()
+        device = record.hardware.device if record is not None else config.device
         raise UserError(
-            f"training.steps: got {config.training.steps}, but {run} is at step {folder.last_step()} already"
-        )
-    if changed:
-        folder.begin(values)
-    return _train(folder, config, changed=changed, say=say)
-
-
-def _train(folder: RunFolder, config: Config, *, changed: Mapping[str, Any], say: Say) -> Outcome:
-    with folder.locked():
-        try:
-            return _train_locked(folder, config, changed, say)
-        except RunFailed as error:
-            raise RunFailed(f"{error}; {_where_to_go_on(folder)}") from error
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            raise UserError(
-                f"out of memory on {config.device} ({one_line(error)[:120]}): lower data.crop_px, training.batch_size, "
-                "generator.width or generator.blocks"
-            ) from error
+            f"out of memory on {device} ({one_line(error)[:120]}): lower data.crop_px, training.batch_size, "
+            "generator.width or generator.blocks"
+        ) from error
 
 
 def _where_to_go_on(folder: RunFolder) -> str:
@@ -131,67 +149,87 @@ def _where_to_go_on(folder: RunFolder) -> str:
     return f"the last good checkpoint is step {step} in {folder.checkpoints}; a lower training.learning_rate may help"
 
 
-def _train_locked(folder: RunFolder, config: Config, changed: Mapping[str, Any], say: Say) -> Outcome:
+def _train(folder: RunFolder, plan: Plan, *, changed: Mapping[str, object], say: Say) -> Outcome:
+    """Restore what there is and train to the end of the plan; the folder is locked."""
     record = folder.record()
-    hardware = _hardware(config, record, changed, say)
-    domains = _open_domains(config, say)
-    steps, decay_from = _length(config, domains)
-    data = _data_facts(domains, steps=steps, decay_from=decay_from)
-    _say_plan(config, domains, hardware, steps=steps, decay_from=decay_from, say=say)
-    if record is not None:
-        data = _say_continuation(record, data, changed, folder, say)
-        steps, decay_from = (steps, decay_from) if changed else (record.data["steps"], record.data["decay_from"])
-    data |= {"steps": steps, "decay_from": decay_from}
-    folder.write_record(Record(hardware, data, library_versions()))
+    if record is not None and folder.last_step():
+        reasons = why_not_exact(changed, record, hardware=plan.hardware, data=plan.data_facts())
+        if reasons:
+            say(f"not bit for bit the run that it would have been: {'; '.join(reasons)}")
+    folder.write_record(Record(plan.hardware, plan.data_facts(), library_versions()))
+    training = build_training(plan, folder)
+    start = training.checkpoints.restore_latest(say)
+    if start >= plan.steps:
+        how = f"ganstyle train --resume {folder.path} training.steps=N"
+        say(f"{folder.path} is finished: {start} of {plan.steps} steps; to extend it: {how}")
+        return Outcome(folder.path, start, plan.steps)
+    if start:
+        say(f"going on from step {start}")
+    outcome = _run(training, plan, folder, start=start)
+    if outcome.finished:
+        say(f"finished {plan.steps} steps; to translate: ganstyle translate PHOTOS OUT --model {folder.path}")
+    else:
+        how = f"ganstyle train --resume {folder.path}"
+        say(f"stopped at step {outcome.step} of {plan.steps}, saved; to go on: {how}")
+    return outcome
 
-    fabric = hardware.fabric()
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained, and everything that changes with it."""
+
+    method: Method
+    optimizers: Optimizers
+    average: MovingAverage
+    watch: FiniteWatch
+    checkpoints: Checkpoints
+    fabric: Fabric
+
+
+def build_training(plan: Plan, folder: RunFolder) -> Training:
+    """The networks, freshly initialised on the plan's device, their optimisers and their average."""
+    config, fabric = plan.config, plan.hardware.fabric()
     method = build_method(config)
     for network in method.networks.values():
         network.to(fabric.device).train()
     watch = FiniteWatch(fabric.device)
     optimizers = adam(method.optimised, fabric, watch, learning_rate=config.training.learning_rate)
     average = MovingAverage(method.translators, config.training.ema_decay)
-    parts = {"networks": method.networks, "optimizers": optimizers, "ema": average, "memories": method.memories}
-    keep = config.training.keep_checkpoints
-    checkpoints = Checkpoints(folder.checkpoints, parts, facts=model_facts(config, method), keep=keep)
-    start = checkpoints.restore_latest(say)
-    if start >= steps:
-        say(
-            f"{folder.path} is finished: {start} of {steps} steps; to extend it: ganstyle train --resume {folder.path} training.steps=N"
-        )
-        return Outcome(folder.path, start, steps)
-    if start:
-        say(f"going on from step {start}")
-    if hardware.compile:
-        compile_halves(method.halves)
-
-    console = ConsoleTracker(start=start, steps=steps)
-    tracker = Trackers(
-        [FolderTracker(folder.path, start=start, warn=console.say), console, *_wandb(folder, config, console.say)]
+    checkpoints = Checkpoints(
+        folder.checkpoints,
+        {"networks": method.networks, "optimizers": optimizers, "ema": average, "memories": method.memories},
+        facts=model_facts(config, method),
+        keep=config.training.keep_checkpoints,
     )
-    batches = _batches(config, domains, fabric.device)
-    training = config.training
-    due = Due(steps, training.log_every, training.preview_every, training.checkpoint_every)
-    previews = Previews(
-        average.best_models, domains["a"], domains["b"], crop_px=config.data.crop_px, device=fabric.device
+    return Training(method, optimizers, average, watch, checkpoints, fabric)
+
+
+def _run(training: Training, plan: Plan, folder: RunFolder, *, start: int) -> Outcome:
+    """Train from step `start`, watched by the trackers, until the end or a signal."""
+    config, device = plan.config.training, training.fabric.device
+    if plan.hardware.compile:
+        compile_halves(training.method.halves)
+    console = ConsoleTracker(start=start, steps=plan.steps)
+    tracker = Trackers(
+        [FolderTracker(folder.path, start=start, warn=console.say), console, *_wandb(folder, plan.config, console.say)]
     )
     try:
         with StopRequest(console.say) as stop:
             done = train(
-                method,
-                batches,
-                optimizers,
+                training.method,
+                _batches(plan, device),
+                training.optimizers,
                 start=start,
-                due=due,
-                schedule=LinearDecay(training.learning_rate, steps, decay_from),
-                average=average,
-                watch=watch,
-                checkpoints=checkpoints,
+                due=Due(plan.steps, config.log_every, config.preview_every, config.checkpoint_every),
+                schedule=LinearDecay(config.learning_rate, plan.steps, plan.decay_from),
+                average=training.average,
+                watch=training.watch,
+                checkpoints=training.checkpoints,
                 tracker=tracker,
-                preview=previews,
-                autocast=fabric.autocast,
+                preview=_previews(training.average, plan, device),
+                autocast=training.fabric.autocast,
                 advance=console.advance,
-                meter=Meter(training.batch_size, start, lambda: memory_used(fabric.device)),
+                meter=Meter(config.batch_size, start, lambda: memory_used(device)),
                 stop=stop,
             )
     except RunFailed as error:
@@ -199,97 +237,24 @@ def _train_locked(folder: RunFolder, config: Config, changed: Mapping[str, Any],
         raise
     finally:
         tracker.close()
-    if done < steps:
-        say(f"stopped at step {done} of {steps}, saved; to go on: ganstyle train --resume {folder.path}")
-    else:
-        say(f"finished {steps} steps; to translate: ganstyle translate PHOTOS OUT --model {folder.path}")
-    return Outcome(folder.path, done, steps, stop.signal)
+    return Outcome(folder.path, done, plan.steps, stop.signal)
 
 
-def _hardware(config: Config, record: Record | None, changed: Mapping[str, Any], say: Say) -> Hardware:
-    if config.devices != 1:
-        raise UserError(f"devices: got {config.devices}, expected 1: training on several devices is not supported yet")
-    training = config.training
-    if record is None:
-        return decide(config.device, training.precision, training.compile, say)
-    keys = {"device": config.device, "training.precision": training.precision, "training.compile": training.compile}
-    if not set(keys) & set(changed):
-        return record.hardware
-    device = config.device if "device" in changed else record.hardware.device
-    precision = training.precision if "training.precision" in changed else record.hardware.precision
-    compiles: Any = training.compile if "training.compile" in changed else record.hardware.compile
-    return replace(decide(device, precision, compiles, say), threads=record.hardware.threads)
-
-
-def _sides(config: Config) -> list[Any]:
-    data = config.data
-    return domain_files(root=data.root, a=data.a, b=data.b, test_a=data.test_a, test_b=data.test_b)
-
-
-def _open_domains(config: Config, say: Say) -> dict[str, Domain]:
-    data = config.data
-    preparation = Preparation(data.load_px, data.resize, tuple(data.background))  # type: ignore[arg-type]
-    return {
-        files.key: open_domain(files, preparation, holdout=data.holdout, cache=data.cache, strict=data.strict, say=say)
-        for files in _sides(config)
-    }
-
-
-def _length(config: Config, domains: Mapping[str, Domain]) -> tuple[int, int]:
-    """(steps, decay_from); epochs are turned into steps here, and nowhere else."""
-    training = config.training
-    sizes = [len(domains[side].train) for side in ("a", "b")]
-    steps = training.steps
-    if steps is None:
-        assert training.epochs is not None
-        steps = steps_of(training.epochs, *sizes, training.batch_size)
-    decay_from = training.decay_from
-    if training.decay_from_epoch is not None:
-        decay_from = (
-            steps_of(training.decay_from_epoch, *sizes, training.batch_size) if training.decay_from_epoch else 0
-        )
-    return steps, decay_from if decay_from is not None else steps // 2
-
-
-def _data_facts(domains: Mapping[str, Domain], *, steps: int, decay_from: int) -> dict[str, Any]:
-    sides = {f"images_{side}": len(domain.train) for side, domain in domains.items()}
-    prints = {f"fingerprint_{side}": domain.fingerprint() for side, domain in domains.items()}
-    return {**sides, **prints, "steps": steps, "decay_from": decay_from}
-
-
-def _say_plan(
-    config: Config, domains: Mapping[str, Domain], hardware: Hardware, *, steps: int, decay_from: int, say: Say
-) -> None:
-    images = "; ".join(
-        f"{side}: {len(each.train)} to train on, {len(each.held_out)} held out" for side, each in domains.items()
-    )
-    say(f"images {images}")
-    falls = f"constant to {decay_from}, then falling to zero" if decay_from < steps else "constant"
-    say(f"{steps} steps of {config.training.batch_size}; learning rate {config.training.learning_rate:g} {falls}")
-    compiled = "compiled" if hardware.compile else "eager"
-    say(f"on {hardware.device}, {hardware.precision}, {compiled}, {hardware.threads} threads")
-
-
-def _say_continuation(
-    record: Record, data: dict[str, Any], changed: Mapping[str, Any], folder: RunFolder, say: Say
-) -> dict[str, Any]:
-    """Say what keeps this continuation from being bit for bit."""
-    images = {key: value for key, value in data.items() if key not in ("steps", "decay_from")}
-    before = {key: value for key, value in record.data.items() if key not in ("steps", "decay_from")}
-    reasons = why_not_exact(changed, record, same_images=images == before)
-    if folder.last_step() and reasons:
-        say(f"not bit for bit the run that it would have been: {'; '.join(reasons)}")
-    return data
-
-
-def _batches(config: Config, domains: Mapping[str, Domain], device: Any) -> BatchStream:
-    data = config.data
-    cropping = Cropping(data.crop_px, data.flip, build_augment(data.augment))
-    draws = Draws(config.seed)
+def _batches(plan: Plan, device: torch.device) -> BatchStream:
+    data, domains = plan.config.data, plan.domains
     dataset = StepDataset(
-        domains["a"].train, domains["b"].train, cropping, draws=draws, batch_size=config.training.batch_size
+        domains["a"].train,
+        domains["b"].train,
+        Cropping(data.crop_px, data.flip, build_augment(data.augment)),
+        draws=Draws(plan.config.seed),
+        batch_size=plan.config.training.batch_size,
     )
     return BatchStream(dataset, workers=data.workers, device=device)
+
+
+def _previews(average: MovingAverage, plan: Plan, device: torch.device) -> Previews:
+    domains: Mapping[str, Domain] = plan.domains
+    return Previews(average.best_models, domains["a"], domains["b"], crop_px=plan.config.data.crop_px, device=device)
 
 
 def _wandb(folder: RunFolder, config: Config, say: Say) -> list[Tracker]:
