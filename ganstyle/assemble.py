@@ -53,7 +53,9 @@ def _size_mistakes(values: Mapping[str, Any]) -> list[str]:
     """A crop that is too small for the networks; asked of the networks themselves, on no device."""
     data = values.get("data")
     crop_px = data.get("crop_px", 256) if isinstance(data, Mapping) else 256
-    spec = values.get("discriminator", {"name": "patch"})
+    spec = values.get("discriminator", Config.model_fields["discriminator"].default)
+    if not isinstance(spec, Mapping):  # a mistake of the fixed keys
+        return []
     with torch.device("meta"):
         discriminator = build(DISCRIMINATORS, spec, path="discriminator")
     if (
@@ -98,6 +100,11 @@ def model_facts(config: Config, method: Method) -> dict[str, Any]:
         "translators": {direction: names[id(network)] for direction, network in method.translators.items()},
         "crop_px": config.data.crop_px,
     }
+
+
+def full_generator_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of a generator with its defaults written out."""
+    return full_spec(GENERATORS, spec)
 
 
 def build_generator(spec: Mapping[str, Any]) -> nn.Module:

@@ -110,7 +110,7 @@ def _end_of_training(outcome: Outcome) -> None:
 
 
 @app.command()
-def translate(
+def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A photo or a folder of photos.", show_default=False)],
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="A folder, or for one photo a file.", show_default=False)
@@ -125,7 +125,7 @@ def translate(
         typer.Option(
             help="jpeg, png, webp, tiff, bmp, gif or avif; each keeps its own by default.", show_default=False
         ),
-    ] = None,  # noqa: A002
+    ] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is there already.")] = False,
 ) -> None:
@@ -250,7 +250,7 @@ def dataset_synthesize(
     size: Annotated[int, typer.Option(help="Side in pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="Another seed draws other scenes.")] = 0,
 ) -> None:
-    """Draw landscapes: photo-like in trainA, other scenes in the style in trainB, the same scenes in testA and testB."""
+    """Draw landscapes: photo-like in trainA, other scenes in the style in trainB, the same in testA and testB."""
     from ganstyle.data.scenes import synthesize  # noqa: PLC0415
 
     counts = synthesize(out, style=style, count=count, size_px=size, seed=seed)
@@ -258,7 +258,7 @@ def dataset_synthesize(
 
 
 class _FileProgress:
-    """A bar with files and time left on a terminal; a line for each file that fails elsewhere."""
+    """A bar with files and time left on a terminal; nothing elsewhere."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
@@ -302,3 +302,6 @@ def main() -> None:
         # The reader of standard output went away (`| head`); Python would complain once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        # A path that the system refuses (a name too long, no permission to look) is a person's to mend.
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 2)

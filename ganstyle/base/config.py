@@ -1,167 +1,29 @@
-"""The fixed keys of a recipe, how files and `key=value` words are merged, and what is wrong with them.
+"""Recipes as files: how they and `key=value` words are read, merged and written.
 
-Only this file reads or writes YAML. Specs (method, generator, discriminator, augmentation) are checked where their
-tables are known; what both find goes into one list of mistakes.
+Only this file reads or writes YAML. The fixed keys are checked in `keys`, specs (method, generator, discriminator,
+augmentation) where their tables are known; what both find goes into one list of mistakes.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ganstyle.base.errors import UserError, one_line
+from ganstyle.base.keys import Config, config_mistakes
 from ganstyle.base.recipes import recipe_path
-from ganstyle.base.tables import did_you_mean, mistake_line
 
-DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-NAME_PATTERN = re.compile(r"[\w][\w .+=@-]{0,99}")
-
-
-def _whole(value: Any) -> Any:
-    """YAML reads 1e5 as a float; a float without a fraction is the whole number that was meant."""
-    return int(value) if isinstance(value, float) and math.isfinite(value) and value == int(value) else value
-
-
-def _text(value: Any) -> Any:
-    """A folder or run called 2024 is read as a number."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _texts(value: Any) -> Any:
-    """One folder or several; always a list inside."""
-    return None if value is None else [_text(each) for each in (value if isinstance(value, list) else [value])]
-
-
-def _run_name(value: Any) -> Any:
-    value = _text(value)
-    if isinstance(value, str) and not NAME_PATTERN.fullmatch(value):
-        raise ValueError("expected a plain folder name of letters, digits, spaces and . _ - + = @")
-    return value
-
-
-def _device(value: Any) -> Any:
-    if isinstance(value, str) and not DEVICE_PATTERN.fullmatch(value):
-        raise ValueError("expected auto, cpu, cuda, mps or cuda:N")
-    return value
-
-
-def _precision(value: Any) -> Any:
-    return {"bf16": "bfloat16", "fp32": "float32"}.get(value, value) if isinstance(value, str) else value
-
-
-Whole = Annotated[int, BeforeValidator(_whole)]
-Folders = Annotated[list[str] | None, BeforeValidator(_texts)]
-Spec = dict[str, Any]
-
-
-class Section(BaseModel):
-    """A part of the config: unknown keys and wrong types are mistakes, and nothing changes after it was read."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class DataConfig(Section):
-    """Where the two domains are and how their images become crops."""
-
-    a: Folders = None
-    b: Folders = None
-    root: Annotated[str | None, BeforeValidator(_text)] = None
-    test_a: Folders = None
-    test_b: Folders = None
-    holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    load_px: Annotated[Whole, Field(ge=8, le=8192)] = 286
-    crop_px: Annotated[Whole, Field(ge=8, le=8192)] = 256
-    resize: Literal["square", "short_side"] = "short_side"
-    flip: bool = True
-    augment: list[Spec] = []
-    background: Annotated[list[Annotated[Whole, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)] = [255] * 3
-    workers: Annotated[Whole, Field(ge=0, le=256)] = 2
-    cache: bool = True
-    strict: bool = False
-
-
-class TrainingConfig(Section):
-    """How long, how fast and how often."""
-
-    steps: Annotated[Whole, Field(ge=1)] | None = None
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    decay_from: Annotated[Whole, Field(ge=0)] | None = None
-    decay_from_epoch: Annotated[float, Field(ge=0)] | None = None
-    batch_size: Annotated[Whole, Field(ge=1, le=4096)] = 1
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    precision: Annotated[Literal["auto", "float32", "bfloat16"], BeforeValidator(_precision)] = "auto"
-    compile: Literal["auto", True, False] = "auto"
-    log_every: Annotated[Whole, Field(ge=1)] = 100
-    preview_every: Annotated[Whole, Field(ge=1)] = 1000
-    checkpoint_every: Annotated[Whole, Field(ge=1)] = 1000
-    keep_checkpoints: Annotated[Whole, Field(ge=1, le=1000)] = 3
-
-
-class WandbConfig(Section):
-    """Weights & Biases: off unless asked for."""
-
-    mode: Literal["online", "offline", "disabled"] = "disabled"
-    project: str = "ganstyle"
-    entity: str | None = None
-    name: str | None = None
-    group: str | None = None
-    tags: list[str] = []
-    images: bool = True
-
-
-class TrackingConfig(Section):
-    """Who watches the run; `metrics.jsonl` is always written."""
-
-    wandb: WandbConfig = WandbConfig()
-
-
-class Config(Section):
-    """Everything that a run is made from; stored whole with the run."""
-
-    name: Annotated[str, BeforeValidator(_run_name)] = "run"
-    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
-    device: Annotated[str, BeforeValidator(_device)] = "auto"
-    devices: Annotated[Whole, Field(ge=1, le=1024)] = 1
-    method: Spec = {"name": "cyclegan"}
-    generator: Spec = {"name": "resnet"}
-    discriminator: Spec = {"name": "patch"}
-    data: DataConfig = DataConfig()
-    training: TrainingConfig = TrainingConfig()
-    tracking: TrackingConfig = TrackingConfig()
-
-
-def _impossible(values: Mapping[str, Any]) -> list[str]:
-    """Combinations of single values that are each allowed; looked for among other mistakes, so types are not certain."""
-    data, training = _section(values, "data"), _section(values, "training")
-    mistakes = []
-    load_px = data.get("load_px", DataConfig.model_fields["load_px"].default)
-    crop_px = data.get("crop_px", DataConfig.model_fields["crop_px"].default)
-    if isinstance(load_px, int) and isinstance(crop_px, int) and load_px < crop_px:
-        mistakes.append(f"data.load_px: got {load_px}, expected at least data.crop_px ({crop_px})")
-    if data.get("root") is not None and not data.get("a") is data.get("b") is None:
-        mistakes.append(
-            "data.root: stands for the folders trainA and trainB; give either data.root or data.a and data.b"
-        )
-    lengths = [key for key in ("steps", "epochs") if training.get(key) is not None]
-    if len(lengths) != 1:
-        mistakes.append(f"training.steps: {' and '.join(lengths) or 'nothing'} given; give one of steps and epochs")
-    if training.get("decay_from") is not None and training.get("decay_from_epoch") is not None:
-        mistakes.append("training.decay_from_epoch: stands in place of training.decay_from; give one of them")
-    return mistakes
-
-
-def _section(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    section = values.get(key)
-    return section if isinstance(section, Mapping) else {}
+# The sections that name what is built of them.
+SPECS = ("method", "generator", "discriminator")
+# What reading YAML raises; ValueError comes from numbers of thousands of digits and from bytes that are not UTF-8.
+NOT_YAML = (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError)
 
 
 def load_config(recipe: str, words: Sequence[str] = ()) -> tuple[dict[str, Any], list[str]]:
@@ -174,20 +36,52 @@ def load_config(recipe: str, words: Sequence[str] = ()) -> tuple[dict[str, Any],
 def read_yaml(path: Path) -> dict[str, Any]:
     """The plain values of one YAML file; `UserError` says what is wrong and in which line."""
     try:
-        loaded = OmegaConf.load(path)
-        values = OmegaConf.to_container(loaded, resolve=True)
+        text = path.read_text(encoding="utf-8-sig")
+        root = _composed(text)
+        if root is not None and not isinstance(root, yaml.MappingNode):
+            got = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+            raise UserError(f"{path}: expected keys and values, got {got}")
+        return _text_keys(OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=True))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException, RecursionError) as error:
-        raise UserError(f"{path}: not a YAML file that can be used: {one_line(error)}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected keys and values, got {type(values).__name__}")
-    return {str(key): value for key, value in values.items()}
+        raise UserError(f"{path}: cannot be read: {error.strerror or one_line(error)}") from error
+    except NOT_YAML as error:
+        raise UserError(f"{path}: not a YAML file that can be used: {_yaml_reason(error)}") from error
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """The first look at YAML, in Python: nesting without end is a RecursionError here, and a crash in C afterwards."""
+    return yaml.compose(text, yaml.SafeLoader)
+
+
+def _yaml_reason(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {' '.join(error.problem.split())}"
+    return one_line(error)
+
+
+def _text_keys(value: Any) -> Any:
+    """YAML reads a key 2024 as a number; ours are all words."""
+    if isinstance(value, dict):
+        return {str(key): _text_keys(inner) for key, inner in value.items()}
+    return [_text_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
 def write_yaml(values: Mapping[str, Any]) -> str:
     """Values as YAML text that `read_yaml` reads back as they are."""
-    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=120).replace("${", "\\${")
+    # OmegaConf's own writer quotes the texts that its reader would take for numbers, such as '2e-4'.
+    try:
+        return OmegaConf.to_yaml(OmegaConf.create(_escaped(values)))
+    except UnicodeEncodeError as error:
+        raise UserError(f"the config has a name that is not UTF-8 ({error.object!a}): rename that folder") from error
+
+
+def _escaped(value: Any) -> Any:
+    """Texts with `${` in them marked as plain texts: nothing is to be put in its place."""
+    if isinstance(value, Mapping):
+        return {key: _escaped(inner) for key, inner in value.items()}
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return [_escaped(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def parse_words(words: Iterable[str]) -> dict[str, Any]:
@@ -209,10 +103,24 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
 
 
 def _word_value(text: str) -> Any:
+    """A list, a mapping, quoted text, a number, true, false or null as YAML has it; else text, with `${...}` filled in.
+
+    A folder may be called `photos #1`, `a: b` or `007`: what YAML would cut, change or take apart is text as it stands.
+    """
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)["value"]  # type: ignore[index,call-overload]
-    except (yaml.YAMLError, OmegaConfBaseException):
+        _composed(text)
+        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)["value"]
+        if text.lstrip().startswith(("[", "{", "'", '"')) or _is_plain(text, value):
+            return _text_keys(value)
+        return OmegaConf.to_container(OmegaConf.create({"value": text}), resolve=True)["value"]
+    except NOT_YAML:
         return text
+
+
+def _is_plain(text: str, value: Any) -> bool:
+    if value is None:
+        return text.strip() in ("", "~", "null")
+    return isinstance(value, bool | int | float) and not re.search(r"\S[\s#:_]|^\s*[-+]?0\d", text)
 
 
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,31 +133,22 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in upper.items():
         below = result.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            result[key] = _merge_section(below, value)
+            dropped = _outdated(key, below, value)
+            result[key] = merge({name: each for name, each in below.items() if name not in dropped}, value)
         else:
             result[key] = value
     return result
 
 
-def _merge_section(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    dropped: set[str] = set()
-    if "name" in above and "name" in below and above["name"] != below["name"]:
-        dropped = set(below)
+def _outdated(section: str, below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:
+    """The keys of the lower section that mean nothing any more."""
+    if section in SPECS:
+        return set(below) if "name" in below and above.get("name", below["name"]) != below["name"] else set()
+    if section != "training":
+        return set()
     if {"steps", "epochs"} & set(above):
-        dropped |= {"steps", "epochs", "decay_from", "decay_from_epoch"}
-    if {"decay_from", "decay_from_epoch"} & set(above):
-        dropped |= {"decay_from", "decay_from_epoch"}
-    return merge({key: value for key, value in below.items() if key not in dropped}, above)
-
-
-def config_mistakes(values: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with the fixed keys, a line each."""
-    mistakes = _impossible(values)
-    try:
-        Config.model_validate(dict(values))
-    except ValidationError as error:
-        mistakes += [_mistake_line(each) for each in error.errors()]
-    return mistakes
+        return {"steps", "epochs", "decay_from", "decay_from_epoch"}
+    return {"decay_from", "decay_from_epoch"} if {"decay_from", "decay_from_epoch"} & set(above) else set()
 
 
 def parse_config(values: Mapping[str, Any]) -> Config:
@@ -263,24 +162,6 @@ def raise_mistakes(mistakes: Sequence[str]) -> None:
     if mistakes:
         count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError(f"the config has {count}:" + "".join(f"\n  {line}" for line in mistakes))
-
-
-def _mistake_line(error: Mapping[str, Any]) -> str:
-    # Pydantic adds the branch of a union to the path; people do not know it.
-    location = [
-        str(part) for part in error["loc"] if not str(part).startswith(("function-", "constrained-", "literal["))
-    ]
-    path = ".".join(location)
-    if error["type"] == "extra_forbidden":
-        return f"{path}: unknown key{did_you_mean(location[-1], _allowed_keys(location[:-1]))}"
-    return mistake_line(path, error)
-
-
-def _allowed_keys(location: Sequence[str]) -> list[str]:
-    section: type[BaseModel] = Config
-    for part in location:
-        section = section.model_fields[part].annotation  # type: ignore[assignment]
-    return list(section.model_fields)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

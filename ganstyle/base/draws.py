@@ -13,14 +13,16 @@ import numpy as np
 
 
 def stream_seed(*parts: int | str) -> int:
-    """A 63-bit seed that depends on every part and on their order (BLAKE2b over their unambiguous text)."""
+    """A 63-bit seed that depends on every part and on their order (BLAKE2b over their types and texts)."""
+    # A numpy integer would give another stream than the same int, and the separator inside a text another's stream.
+    assert all(type(part) in (int, str) and "\x1f" not in str(part) for part in parts), parts
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The random streams of one step of one run; picklable, so that loader workers draw the same as the main process."""
+    """The random streams of one step of one run; picklable, so that loader workers draw what the main process would."""
 
     seed: int
     step: int = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,8 @@ ADVICE = {
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     errno.EFBIG: "the file is larger than this disk or account allows: choose another folder",
 }
+
+TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\.tmp")
 
 
 @contextmanager
@@ -51,6 +55,15 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # the first error is the one to tell
             temporary.unlink(missing_ok=True)
+
+
+def drop_leftovers(folder: Path, *, older_than_s: float = 0) -> None:
+    """Delete what a killed `atomic_write` left in a folder; give an age where another process may be writing now."""
+    oldest = time.time() - older_than_s
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime <= oldest:
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

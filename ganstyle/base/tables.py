@@ -20,9 +20,10 @@ Built = TypeVar("Built")
 
 def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     """`: did you mean 'resnet'? (resnet, unet)`, or only what is allowed when nothing is near."""
-    names = [str(each) for each in allowed]
+    names = {str(each).lower(): str(each) for each in allowed}
     near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
-    return f": did you mean '{near[0]}'? ({', '.join(names)})" if near else f", expected one of: {', '.join(names)}"
+    everything = ", ".join(names.values())
+    return f": did you mean '{names[near[0]]}'? ({everything})" if near else f", expected one of: {everything}"
 
 
 def pick(table: Mapping[str, Built], kind: str, name: str) -> Built:

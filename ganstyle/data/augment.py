@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import inspect
 import os
+import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, ValidationError
 
 from ganstyle.base.errors import UserError, one_line
-from ganstyle.base.tables import did_you_mean
+from ganstyle.base.tables import did_you_mean, mistake_line, value_mistakes
 
 Augment = Callable[[np.ndarray, int], np.ndarray]
+Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 def _library() -> Any:
@@ -55,8 +58,13 @@ class _Pipeline:
         self.compose = compose
 
     def __call__(self, pixels: np.ndarray, seed: int) -> np.ndarray:
-        self.compose.set_random_seed(seed % 2**32)
-        return self.compose(image=pixels)["image"]
+        # One pair of generators for all: set_random_seed would seed each transform alike, and then a horizontal and a
+        # vertical flip always come together.
+        self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        try:
+            return self.compose(image=pixels)["image"]
+        except Exception as error:  # transforms look at an image only now, and raise what they like
+            raise UserError(f"data.augment: {one_line(error)}") from error
 
 
 def check_augment(specs: Sequence[Mapping[str, Any]], *, path: str = "data.augment") -> list[str]:
@@ -68,27 +76,41 @@ def check_augment(specs: Sequence[Mapping[str, Any]], *, path: str = "data.augme
 
 
 def _spec_mistakes(table: Mapping[str, Any], spec: Any, path: str) -> list[str]:
-    if not isinstance(spec, Mapping) or "name" not in spec:
+    name = spec.get("name") if isinstance(spec, Mapping) else None
+    if not isinstance(name, str):
         return [f"{path}: got {spec!r}, expected a transform such as {{name: ColorJitter, p: 0.5}}"]
-    name = spec["name"]
     if name not in table:
-        near = did_you_mean(name, table)
-        return [f"{path}.name: unknown transform '{name}'{near if len(near) < 200 else near.split('(')[0].strip()}"]
+        near = did_you_mean(name, table).partition(" (")[0]  # the whole list would fill the screen
+        return [
+            f"{path}.name: unknown transform '{name}'{near if len(near) < 100 else ', expected one of albumentations'}"
+        ]
     allowed = [key for key in inspect.signature(table[name]).parameters if key != "self"]
     mistakes = [
         f"{path}.{key}: unknown key of '{name}'{did_you_mean(key, allowed)}"
         for key in spec
         if key not in (*allowed, "name")
     ]
-    inner = spec.get("transforms", [])
-    for number, each in enumerate(inner if isinstance(inner, list) else [inner]):
-        mistakes += _spec_mistakes(table, each, f"{path}.transforms.{number}")
-    if mistakes:
-        return mistakes
+    mistakes += value_mistakes(Chance, spec["p"], path=f"{path}.p") if "p" in spec else []
+    if "transforms" in spec and "transforms" in allowed:
+        mistakes += _inner_mistakes(table, spec["transforms"], f"{path}.transforms")
+    return mistakes or _build_mistakes(table, spec, path)
+
+
+def _inner_mistakes(table: Mapping[str, Any], specs: Any, path: str) -> list[str]:
+    if not isinstance(specs, list) or not specs:
+        return [f"{path}: got {specs!r}, expected a list of transforms"]
+    return [line for number, spec in enumerate(specs) for line in _spec_mistakes(table, spec, f"{path}.{number}")]
+
+
+def _build_mistakes(table: Mapping[str, Any], spec: Mapping[str, Any], path: str) -> list[str]:
     try:
         _build(table, spec)
-    except UserError as error:
-        return [f"{path}: {error}"]
+    except Exception as error:  # constructors raise what they like
+        if isinstance(error.__cause__, ValidationError):
+            # Only the key: after it, pydantic tells the branches of unions.
+            found = error.__cause__.errors()
+            return list(dict.fromkeys(mistake_line(f"{path}.{each['loc'][0]}", each) for each in found))
+        return [f"{path}: '{spec['name']}' cannot be built: {one_line(error)}"]
     return []
 
 
@@ -96,9 +118,6 @@ def _build(table: Mapping[str, Any], spec: Mapping[str, Any]) -> Any:
     arguments = {key: value for key, value in spec.items() if key != "name"}
     if "transforms" in arguments:
         arguments["transforms"] = [_build(table, inner) for inner in arguments["transforms"]]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return table[spec["name"]](**arguments)
-    except (ValueError, TypeError, UserWarning) as error:
-        raise UserError(f"'{spec['name']}' cannot be built: {one_line(error)}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it warns of arguments that it then does not use
+        return table[spec["name"]](**arguments)

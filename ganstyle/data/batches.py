@@ -5,7 +5,9 @@ Each domain is shuffled on its own, pass after pass, without end; sample number 
 
 from __future__ import annotations
 
+import re
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +37,7 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class Cropping:
-    """What happens to a prepared image before it is trained on: augmentation, then a random crop, then a random flip."""
+    """What happens to a prepared image before it is trained on: augmentation, a random crop, a random flip."""
 
     crop_px: int
     flip: bool
@@ -44,7 +46,7 @@ class Cropping:
     def __call__(self, pixels: np.ndarray, draws: Draws, side: str, sample: int) -> np.ndarray:
         """uint8 (H, W, 3) to uint8 (crop_px, crop_px, 3); every draw is keyed by the side and the sample."""
         if self.augment is not None:
-            pixels = self.augment(np.ascontiguousarray(pixels), draws.key(f"augment_{side}", sample))
+            pixels = self.augment(np.array(pixels), draws.key(f"augment_{side}", sample))
         height, width = pixels.shape[:2]
         if min(height, width) < self.crop_px or pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
             raise UserError(
@@ -59,7 +61,7 @@ class Cropping:
 
 
 class StepDataset(Dataset):
-    """Step number -> the uint8 crops of both sides; an error comes back as its message, for a worker cannot raise one whole."""
+    """Step number -> the uint8 crops of both sides, or the text of a mistake: a worker cannot raise one whole."""
 
     def __init__(self, a: Subset, b: Subset, cropping: Cropping, *, draws: Draws, batch_size: int) -> None:
         self.domains = {"a": a, "b": b}
@@ -110,7 +112,7 @@ class BatchStream:
             worker_init_fn=_start_worker,
             prefetch_factor=4 if self.workers else None,
         )
-        for item in _told(iter(loader)):
+        for item in _told(_started(loader)):
             if isinstance(item, str):
                 raise UserError(item)
             step, a, b = item
@@ -121,12 +123,23 @@ class BatchStream:
         return scale(pixels.to(self.device, non_blocking=True))
 
 
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The loader's iterator; a worker that dies is noticed when a batch is asked for, never in the middle of a step."""
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    items = iter(loader)
+    # PyTorch has put a handler there that raises wherever the main thread happens to be.
+    signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
+    return items
+
+
 def _told(items: Iterator[Any]) -> Iterator[Any]:
     """What the loader gives; a worker that was killed is one clear line."""
     try:
         yield from items
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not re.search(r"DataLoader worker \(pid|Pin memory thread", str(error)):
             raise
         advice = "it may have run out of memory: lower data.workers"
         raise UserError(f"a loader worker died ({one_line(error)}); {advice}") from error

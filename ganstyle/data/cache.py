@@ -11,12 +11,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
 import numpy as np
 from filelock import FileLock
@@ -77,6 +77,13 @@ class Skipped:
         return f"{self.path}: {self.reason}"
 
 
+class Index(NamedTuple):
+    """What a pack has: its images in order, and the positions of the files that were skipped, with the reasons."""
+
+    files: list[Prepared]
+    skipped: list[tuple[int, str]]
+
+
 class Images(Protocol):
     """Prepared images by number; picklable, so that loader workers can open them too."""
 
@@ -110,9 +117,17 @@ class PackedImages:
 
     def __getitem__(self, index: int) -> np.ndarray:
         if self._pixels is None:
-            self._pixels = np.memmap(self.folder / "pixels.bin", dtype=np.uint8, mode="r")
+            self._pixels = self._mapped()
         start, stop = self._offsets[index], self._offsets[index + 1]
         return self._pixels[start:stop].reshape(*self.files[index].shape, 3)
+
+    def _mapped(self) -> np.ndarray:
+        try:
+            return np.memmap(self.folder / "pixels.bin", dtype=np.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"the image cache {self.folder} was deleted or damaged: run the same command again"
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pixels": None}
@@ -135,8 +150,9 @@ def open_images(
     if cache:
         try:
             return _open_pack(paths, preparation, say)
-        except OSError as error:
-            say(f"the image cache {cache_folder()} cannot be used ({error.strerror or one_line(error)}): reading files")
+        except (OSError, NotImplementedError) as error:  # the second from file systems without locks
+            reason = getattr(error, "strerror", None) or one_line(error)
+            say(f"the image cache {cache_folder()} cannot be used ({reason}): reading files")
     files, skipped = [], []
     for position, outcome in enumerate(_prepare_all(paths, preparation, say)):
         if isinstance(outcome, Skipped):
@@ -151,47 +167,49 @@ def _open_pack(paths: Sequence[Path], preparation: Preparation, say: Callable[[s
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Held while building: a second process that starts at once waits, then finds the pack.
     with FileLock(f"{folder}.lock"):
-        if not (folder / "index.json").is_file():
+        index = _read_index(folder)
+        if index is None:
             _drop_unused(folder.parent)
-            _build_pack(folder, paths, preparation, say)
+            index = _build_pack(folder, paths, preparation, say)
         os.utime(folder / "index.json")
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    files = [Prepared(position, digest, tuple(shape)) for position, digest, shape in index["files"]]
-    skipped = [Skipped(paths[position], reason) for position, reason in index["skipped"]]
-    return PackedImages(folder, files), skipped
+    return PackedImages(folder, index.files), [Skipped(paths[position], reason) for position, reason in index.skipped]
 
 
 def _pack_key(paths: Sequence[Path], preparation: Preparation) -> str:
     digest = hashlib.blake2b(json.dumps([PACK_VERSION, asdict(preparation)]).encode(), digest_size=16)
     for path in paths:
+        facts = [str(path.absolute())]
         with suppress(OSError):
             stat = path.stat()
-            digest.update(
-                f"{path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
+            facts += map(str, (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+        digest.update("\0".join([*facts, "\n"]).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _build_pack(folder: Path, paths: Sequence[Path], preparation: Preparation, say: Callable[[str], None]) -> None:
+def _read_index(folder: Path) -> Index | None:
+    """What a whole pack has; None where there is no pack, or a damaged one."""
+    try:
+        found = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        files = [Prepared(position, digest, (height, width)) for position, digest, (height, width) in found["files"]]
+        skipped = [(position, reason) for position, reason in found["skipped"]]
+        size = (folder / "pixels.bin").stat().st_size
+        return Index(files, skipped) if size == sum(3 * file.shape[0] * file.shape[1] for file in files) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _build_pack(folder: Path, paths: Sequence[Path], preparation: Preparation, say: Callable[[str], None]) -> Index:
     building = folder.with_name(f"{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)  # what a killed process left
     building.mkdir()
     try:
-        files: list[tuple[int, str, tuple[int, int]]] = []
-        skipped: list[tuple[int, str]] = []
         with (building / "pixels.bin").open("wb") as pixels:
-            for position, outcome in enumerate(_prepare_all(paths, preparation, say)):
-                if isinstance(outcome, Skipped):
-                    skipped.append((position, outcome.reason))
-                else:
-                    pixels.write(outcome[0].data)
-                    files.append((position, outcome[1], outcome[0].shape[:2]))
+            index = _fill(pixels, _prepare_all(paths, preparation, say))
             pixels.flush()
             os.fsync(pixels.fileno())
+        files = [(file.position, file.digest, file.shape) for file in index.files]
         try:
-            write_text(building / "index.json", json.dumps({"files": files, "skipped": skipped}))
+            write_text(building / "index.json", json.dumps({"files": files, "skipped": index.skipped}))
         except UserError as error:
             raise OSError(str(error)) from error
         shutil.rmtree(folder, ignore_errors=True)
@@ -200,16 +218,28 @@ def _build_pack(folder: Path, paths: Sequence[Path], preparation: Preparation, s
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+    return index
+
+
+def _fill(pixels: BinaryIO, outcomes: Iterable[tuple[np.ndarray, str] | Skipped]) -> Index:
+    index = Index([], [])
+    for position, outcome in enumerate(outcomes):
+        if isinstance(outcome, Skipped):
+            index.skipped.append((position, outcome.reason))
+        else:
+            pixels.write(outcome[0].data)
+            index.files.append(Prepared(position, outcome[1], outcome[0].shape[:2]))
+    return index
 
 
 def _drop_unused(packs: Path) -> None:
-    """Delete packs that no run has opened for a month; a pack can always be built again."""
+    """Delete packs that no run has opened for a month, and what killed builders left; all can be built again."""
     oldest = time.time() - UNUSED_DAYS * 86400
-    for index in packs.glob("*/index.json"):
+    for touched in (*packs.glob("*/index.json"), *packs.glob("*.building/pixels.bin")):
         with suppress(OSError):
-            if index.stat().st_mtime < oldest:
-                shutil.rmtree(index.parent, ignore_errors=True)
-                Path(f"{index.parent}.lock").unlink(missing_ok=True)
+            if touched.stat().st_mtime < oldest:
+                shutil.rmtree(touched.parent, ignore_errors=True)
+                Path(f"{touched.parent}.lock").unlink(missing_ok=True)
 
 
 def _prepare_all(

@@ -65,7 +65,7 @@ def domain_files(
     test_a: Sequence[str] | None,
     test_b: Sequence[str] | None,
 ) -> list[DomainFiles]:
-    """The folders of both sides, from `data.root` (trainA, trainB, testA, testB) or named each; all mistakes at once."""
+    """The folders of both sides, from `data.root` (trainA, trainB, testA, testB) or each named; all mistakes told."""
     if root is not None:
         a, b = [str(Path(root, "trainA"))], [str(Path(root, "trainB"))]
         test_a = test_a or _existing(Path(root, "testA"))
@@ -74,7 +74,7 @@ def domain_files(
     named = {"a": a, "b": b, "test_a": test_a, "test_b": test_b}
     for key, entries in named.items():
         missing += [
-            f"data.{key}: there is no folder or file '{entry}'" for entry in entries or () if not Path(entry).exists()
+            f"data.{key}: there is no folder or file '{entry}'" for entry in entries or () if not _exists(Path(entry))
         ]
     if missing:
         raise UserError("the data has mistakes:" + "".join(f"\n  {line}" for line in missing))
@@ -88,9 +88,9 @@ def _existing(folder: Path) -> list[str] | None:
 
 
 def list_paths(entries: Sequence[str]) -> list[Path]:
-    """The files of several entries: folders are searched, an image stands for itself, other files list paths, a line each.
+    """The files of several entries: folders are searched, an image stands for itself, other files list paths.
 
-    A listed path is relative to the working directory, or else to the list's own folder.
+    A list has one path a line, relative to the working directory, or else to the list's own folder.
     """
     return [path for entry in entries for path in _entry_paths(Path(entry))]
 
@@ -101,13 +101,26 @@ def _entry_paths(entry: Path) -> Iterator[Path]:
     elif entry.suffix.lower() in SUFFIXES:
         yield entry
     else:
-        try:
-            lines = entry.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{entry}: expected a folder or a text file of paths, one a line") from error
-        for line in filter(None, (line.strip() for line in lines)):
-            path = Path(line)
-            yield path if path.exists() or not (entry.parent / path).exists() else entry.parent / path
+        for line in filter(None, (line.strip() for line in _lines(entry))):
+            path, beside = Path(line), entry.parent / line
+            yield beside if not _exists(path) and _exists(beside) else path
+
+
+def _lines(entry: Path) -> list[str]:
+    try:
+        text = entry.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        text = "\0"
+    if "\0" in text:
+        raise UserError(f"{entry}: expected a folder, an image or a text file of paths, one a line")
+    return text.split("\n")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long for a path
+        return False
 
 
 def open_domain(
@@ -149,7 +162,8 @@ def held_out_digests(digests: Sequence[str], share: float) -> set[str]:
     """The contents that are held out: those whose hash falls below the share.
 
     An image stays on its side when others are added, and its duplicates stay with it. At least one is held out where
-    there are two or more, and one is always left to train on.
+    there are two or more (the one with the lowest hash, when none falls below the share), and one is always left to
+    train on.
     """
     by_hash = sorted(set(digests), key=_unit_hash)
     if share == 0 or len(by_hash) < 2:

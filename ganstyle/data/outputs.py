@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ganstyle.base.errors import UserError
 from ganstyle.base.tables import did_you_mean
+from ganstyle.data.encode import SUFFIX_FORMATS
 from ganstyle.data.folders import find_images
 from ganstyle.data.images import FORMATS, SUFFIXES
 
@@ -41,14 +42,20 @@ def plan(source: Path, output: Path, *, format: str | None = None) -> list[Task]
         return _plan_folder(source, output, format)
     if not source.exists():
         raise UserError(f"{source}: there is no such file or folder")
-    if output.suffix.lower() in SUFFIXES and not output.is_dir():
-        if format is not None and output.suffix.lower() != FORMATS[format]:
-            raise UserError(f"{output}: its suffix and --format {format} differ; leave one out")
-        target = output
-    else:
-        target = output / _renamed(Path(source.name), format)
-    _refuse_overlap([Task(source, target)])
-    return [Task(source, target)]
+    task = Task(source, _single_target(source, output, format))
+    _refuse_overlap([task])
+    return [task]
+
+
+def _single_target(source: Path, output: Path, format: str | None) -> Path:
+    named = SUFFIX_FORMATS.get(output.suffix.lower())
+    if named is None or output.is_dir():
+        if output.exists() and not output.is_dir():
+            raise UserError(f"{output} is a file without an image's suffix: name a folder or another file")
+        return output / _renamed(Path(source.name), format)
+    if format is not None and named != format:
+        raise UserError(f"{output}: its suffix and --format {format} differ; leave one out")
+    return output
 
 
 def _plan_folder(source: Path, output: Path, format: str | None) -> list[Task]:

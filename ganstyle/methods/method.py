@@ -13,10 +13,21 @@ from ganstyle.base.draws import Draws
 class Batch(Protocol):
     """One step's images of both domains, (N, 3, H, W) in [-1, 1], and the random streams of the step."""
 
-    a: Tensor
-    b: Tensor
-    draws: Draws
-    first_sample: int
+    @property
+    def a(self) -> Tensor:
+        """Images of domain a."""
+
+    @property
+    def b(self) -> Tensor:
+        """Images of domain b."""
+
+    @property
+    def draws(self) -> Draws:
+        """The random streams of the step."""
+
+    @property
+    def first_sample(self) -> int:
+        """The number in the run of the batch's first sample."""
 
 
 class Stateful(Protocol):
@@ -32,16 +43,25 @@ class Stateful(Protocol):
 class Method(Protocol):
     """One paper: its networks, and the order of its updates."""
 
-    networks: Mapping[str, nn.Module]
-    """Every network by name; what is saved."""
-    optimised: Mapping[str, Sequence[nn.Module]]
-    """Group of the optimiser -> the modules that it updates."""
-    translators: Mapping[str, nn.Module]
-    """Direction (`ab`, `ba`) -> generator; what is averaged, previewed and used to translate."""
-    memories: Mapping[str, Stateful]
-    """Other state that changes during training, by name."""
-    halves: Sequence[nn.Module]
-    """The modules that hold the arithmetic of a step; what `torch.compile` takes."""
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Every network by name; what is saved."""
+
+    @property
+    def optimised(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Group of the optimiser -> the modules that it updates."""
+
+    @property
+    def translators(self) -> Mapping[str, nn.Module]:
+        """Direction (`ab`, `ba`) -> generator; what is averaged, previewed and used to translate."""
+
+    @property
+    def memories(self) -> Mapping[str, Stateful]:
+        """Other state that changes during training, by name."""
+
+    @property
+    def halves(self) -> Sequence[nn.Module]:
+        """The modules that hold the arithmetic of a step; what `torch.compile` takes."""
 
     def training_step(self, batch: Batch, optimizers: Any) -> dict[str, Tensor]:
         """Make every update of one step through `optimizers.GROUP.descend(losses)`; returns all losses by name."""

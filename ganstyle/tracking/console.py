@@ -14,12 +14,12 @@ from ganstyle.tracking.tracker import SilentTracker
 
 def error_console() -> Console:
     """Messages go to standard error; standard output is for results."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
     """One plain line for a person."""
-    error_console().print(escape(text))
+    error_console().print(text)
 
 
 class ConsoleTracker(SilentTracker):
@@ -43,7 +43,7 @@ class ConsoleTracker(SilentTracker):
 
     def say(self, text: str) -> None:
         """One plain line, above the progress bar if there is one."""
-        self._console.print(escape(text))
+        self._console.print(text)
 
     def advance(self, done: int) -> None:
         """Move the bar; costs nothing on the device."""

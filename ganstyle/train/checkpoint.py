@@ -14,6 +14,7 @@ from ganstyle.base.errors import RunFailed, UserError, one_line
 from ganstyle.base.files import atomic_write
 
 FORMAT = 1
+KEYS = {"step", "facts"}
 STEP_FILE = re.compile(r"step-(\d{8,})\.pt")
 
 
@@ -77,7 +78,8 @@ class Checkpoints:
         """Load the newest whole checkpoint and return its step; 0 where there is none."""
         for path in reversed(step_files(self.folder)):
             try:
-                state = load_checkpoint(path)
+                # Not mapped: the file may be pruned while parts of it are in use.
+                state = load_checkpoint(path, mapped=False)
             except UserError as error:
                 say(f"{error}: trying the one before")
                 continue
@@ -100,13 +102,16 @@ def step_files(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's state on the CPU, never running code from the file; `UserError` when it is damaged or foreign."""
+def load_checkpoint(path: Path, *, mapped: bool = True) -> dict[str, Any]:
+    """A checkpoint's state on the CPU, never running code from the file; `UserError` when it is damaged or foreign.
+
+    Mapped, only what is used of it is read.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises half a dozen kinds for damaged files
         raise UserError(f"{path}: not a checkpoint that can be read ({one_line(error)[:200]})") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT or "facts" not in state:
+    if not isinstance(state, dict) or state.get("format") != FORMAT or not set(state) >= KEYS:
         raise UserError(f"{path}: not a checkpoint of ganstyle, or of another version")
     return state
 

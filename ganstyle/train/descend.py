@@ -35,13 +35,15 @@ class FiniteWatch:
 
     def check(self) -> None:
         """Raise `RunFailed` with the first bad step and its losses, if there was one."""
-        bad = {
-            name: step for names, seen in self._seen.items() for name, step in zip(names, seen.tolist(), strict=True)
-        }
-        bad = {name: step for name, step in bad.items() if step >= 0}
+        bad = [
+            (step, name)
+            for names, seen in self._seen.items()
+            for name, step in zip(names, seen.tolist(), strict=True)
+            if step >= 0
+        ]
         if bad:
-            first = min(bad.values())
-            names = ", ".join(name for name, step in bad.items() if step == first)
+            first = min(step for step, _ in bad)
+            names = ", ".join(name for step, name in bad if step == first)
             raise RunFailed(f"step {first + 1}: {names} became non-finite (NaN or infinite), so training stops here")
 
 

@@ -39,7 +39,10 @@ class Hardware:
 def decide(
     device: str, precision: str, compile_choice: Literal["auto", True, False], say: Callable[[str], None]
 ) -> Hardware:
-    """Turn what the config asks for into what there is; `auto` is bfloat16 on CUDA that has it and never compiles yet."""
+    """Turn what the config asks for into what there is.
+
+    `auto` is bfloat16 on CUDA that has it, float32 elsewhere, and never compiles yet.
+    """
     chosen = available_device(device)
     if precision == "auto":
         good = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -57,7 +60,8 @@ def available_device(name: str) -> torch.device:
     if not there[device.type]:
         have = ", ".join(kind for kind, available in there.items() if available)
         raise UserError(
-            f"device: {name} is not available here (available: {have}); use device=auto or device={have.split(', ')[-1]}"
+            f"device: {name} is not available here (available: {have}); "
+            f"use device=auto or device={have.split(', ')[-1]}"
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ganstyle.base.errors import RunFailed
 from ganstyle.methods.method import Batch, Method
 from ganstyle.train.checkpoint import Checkpoints
 from ganstyle.train.descend import FiniteWatch, Optimizers
@@ -89,24 +90,27 @@ def train(
         done = step + 1
         if due.log(done):
             watch.check()
-            scalars = finite_floats(losses) | {"learning_rate": schedule.at(step)}  # the only wait for the device
-            tracker.log(done, scalars | meter(done))
+            scalars = finite_floats(losses, done) | {"learning_rate": schedule.at(step)}  # the only wait for the device
+            tracker.log(done, {**scalars, **meter(done)})
         if due.preview(done):
             tracker.images(done, "preview", preview())
-        if due.checkpoint(done) or stop.signal:
+        stopping = stop.signal is not None  # asked once, so that a signal after the saving waits for the next step
+        if due.checkpoint(done) or stopping:
             watch.check()
             checkpoints.save(done)
         advance(done)
-        if stop.signal:
+        if stopping:
             break
     return done
 
 
-def finite_floats(losses: Mapping[str, Tensor]) -> dict[str, float]:
-    """Losses as Python floats, read from the device at once, with their sum for each group."""
+def finite_floats(losses: Mapping[str, Tensor], done: int) -> dict[str, float]:
+    """Losses as Python floats, read from the device at once; `RunFailed` names those that are not finite."""
     values = torch.stack([loss.detach().float() for loss in losses.values()]).tolist()
     floats = dict(zip(losses, values, strict=True))
-    assert all(math.isfinite(value) for value in values)
+    bad = [name for name, value in floats.items() if not math.isfinite(value)]
+    if bad:
+        raise RunFailed(f"step {done}: {', '.join(bad)} became non-finite (NaN or infinite), so training stops here")
     return floats
 
 

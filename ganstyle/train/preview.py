@@ -40,19 +40,19 @@ class Previews:
     def __call__(self) -> bytes:
         """One JPEG."""
         models = self.translators()
-        rows: list[np.ndarray] = []
+        rows: list[list[np.ndarray]] = []
         with evaluating(*models.values()):
             for there, back, domain in (("ab", "ba", self.a), ("ba", "ab", self.b)):
                 if there in models:
                     rows += self._rows(models[there], models.get(back), self._chosen(there, domain))
         return encode_grid(rows)
 
-    def _rows(self, there: nn.Module, back: nn.Module | None, pixels: np.ndarray) -> list[np.ndarray]:
+    def _rows(self, there: nn.Module, back: nn.Module | None, pixels: np.ndarray) -> list[list[np.ndarray]]:
         fakes = torch.cat([there(to_tensor(each, self.device)) for each in pixels])
         rows = [pixels, to_pixels(fakes)]
         if back is not None:
             rows.append(to_pixels(torch.cat([back(fake[None]) for fake in fakes])))
-        return rows
+        return [list(row) for row in rows]
 
     def _chosen(self, key: str, domain: Domain) -> np.ndarray:
         if key not in self._images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +13,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ganstyle.base.config import differing_keys, read_yaml, write_yaml
-from ganstyle.base.errors import UserError
+from ganstyle.base.errors import UserError, one_line
 from ganstyle.base.files import write_text
 from ganstyle.train.checkpoint import step_files
 from ganstyle.train.hardware import Hardware
 
 LIBRARIES = ("ganstyle", "torch", "torchvision", "numpy", "pillow", "albumentations", "lightning-fabric")
+
+# The facts of the data that a resumed run takes from its record.
+LENGTH = ("steps", "decay_from")
 
 # What may change when a run goes on; all else would make it another run.
 CHANGEABLE = {
@@ -62,14 +65,8 @@ class RunFolder:
         files = step_files(self.checkpoints)
         return int(files[-1].stem.split("-")[1]) if files else 0
 
-    def begin(self, values: Mapping[str, Any]) -> None:
-        """Make the folder with the whole config inside."""
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path}: a file is in the way; choose another name= or --run")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make the run's folder {self.path}: {error.strerror}") from error
+    def write_config(self, values: Mapping[str, Any]) -> None:
+        """Keep the whole config; from then on a run has begun here."""
         write_text(self.config_file, write_yaml(values))
 
     def config(self) -> dict[str, Any]:
@@ -84,8 +81,9 @@ class RunFolder:
             return None
         try:
             values = json.loads(self.record_file.read_text(encoding="utf-8"))
-            return Record(Hardware(**values["hardware"]), values["data"], values["versions"])
-        except (ValueError, KeyError, TypeError) as error:
+            data, versions = values["data"], dict(values["versions"])
+            return Record(Hardware(**values["hardware"]), data | {key: int(data[key]) for key in LENGTH}, versions)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.record_file}: damaged; delete it to decide anew, or take a fresh folder with --new"
             ) from error
@@ -96,18 +94,30 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; `UserError` when another one trains in it."""
+        """Hold the folder, made if need be, for this process; `UserError` when another one trains in it."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path}: a file is in the way; choose another name= or --run")
         lock = FileLock(self.path / "lock", timeout=0)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as error:
             raise UserError(
                 f"{self.path}: another process is training this run; wait for it, or take a fresh folder with --new"
             ) from error
+        except OSError as error:
+            raise UserError(f"cannot use the run's folder {self.path}: {error.strerror or one_line(error)}") from error
         try:
+            self._sweep()
             yield
         finally:
             lock.release()
+
+    def _sweep(self) -> None:
+        """Delete what a process that was killed while writing has left; a checkpoint may be large."""
+        for left in self.path.rglob(".*.tmp"):
+            with suppress(OSError):
+                left.unlink()
 
 
 def fresh_folder(path: Path) -> Path:
@@ -136,18 +146,34 @@ def refuse_unchangeable(keys: Mapping[str, Any]) -> None:
     wrong = [key for key in keys if not any(key == may or key.startswith(f"{may}.") for may in CHANGEABLE)]
     if wrong:
         raise UserError(
-            f"--resume cannot change {', '.join(wrong)}; it may change {', '.join(CHANGEABLE)}; for another run use --new"
+            f"--resume cannot change {', '.join(wrong)}; it may change {', '.join(CHANGEABLE)}; "
+            "for another run use --new"
         )
 
 
-def why_not_exact(changed: Mapping[str, Any], record: Record, *, same_images: bool) -> list[str]:
-    """What keeps a resumed run from going on bit for bit; empty when it will."""
-    reasons = [f"{key} was changed" for key in changed if CHANGEABLE.get(key)]
-    if not same_images:
+def why_not_exact(
+    changed: Mapping[str, Any], record: Record, *, hardware: Hardware, data: Mapping[str, Any]
+) -> list[str]:
+    """What keeps a resumed run from going on bit for bit; empty when it will.
+
+    Args:
+        changed: the keys that were given another value.
+        record: what was decided when the run began.
+        hardware: what it goes on with.
+        data: the facts of the images that it goes on with.
+    """
+    reasons = ["training.steps was changed"] if "training.steps" in changed else []
+    was_on, is_on = asdict(record.hardware), asdict(hardware)
+    reasons += [f"{key} was {was_on[key]} and is {is_on[key]}" for key in was_on if was_on[key] != is_on[key]]
+    if _images(record.data) != _images(data):
         reasons.append("the training images are not the ones it began with")
     versions = library_versions()
     pairs = [(name, was, versions.get(name)) for name, was in record.versions.items()]
     return reasons + [f"{name} was {was} and is {now}" for name, was, now in pairs if was != now]
+
+
+def _images(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key.startswith(("images_", "fingerprint_"))}
 
 
 def library_versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LinearDecay:
-    """Constant up to step `decay_from`, then a straight line that would reach zero at step `steps` (Zhu et al. 2017, 4)."""
+    """Constant up to step `decay_from`, then a line that would reach zero at step `steps` (Zhu et al. 2017, 4)."""
 
     learning_rate: float
     steps: int

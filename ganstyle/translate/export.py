@@ -18,6 +18,7 @@ from ganstyle.base.files import atomic_write
 from ganstyle.translate.translator import ModelFacts
 
 FORMAT = "ganstyle-model-1"
+DIRECTIONS = ("ab", "ba")
 
 
 def write_export(path: Path, generator: nn.Module, spec: Mapping[str, Any], facts: ModelFacts) -> None:
@@ -58,7 +59,7 @@ def read_export(
                     f"{path}: a safetensors file, but not a model of ganstyle (format {metadata.get('format')!r})"
                 )
             spec, facts = _described(path, metadata)
-            generator = build(spec)
+            generator = _built(path, spec, build)
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
             check_shapes(path, generator, shapes)
             weights = {name: file.get_tensor(name) for name in shapes}
@@ -67,14 +68,23 @@ def read_export(
     return load_weights(generator, weights), spec, facts
 
 
+def _built(path: Path, spec: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]) -> nn.Module:
+    try:
+        return build(spec)
+    except UserError as error:
+        # What a stranger's file says goes to a terminal: short, and nothing that steers it.
+        text = "".join(letter if letter.isprintable() else "?" for letter in one_line(error))
+        raise UserError(f"{path}: does not describe a network of this ganstyle: {text[:300]}") from error
+
+
 def _described(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], ModelFacts]:
     try:
         spec = json.loads(metadata["generator"])
         facts = ModelFacts(metadata["direction"], int(metadata["step"]), bool(json.loads(metadata["averaged"])))
     except (KeyError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: its description is damaged ({one_line(error)[:100]})") from error
-    if not isinstance(spec, dict):
-        raise UserError(f"{path}: its description is damaged (generator is {spec!r})")
+    if not isinstance(spec, dict) or facts.direction not in DIRECTIONS:
+        raise UserError(f"{path}: its description is damaged (its generator or its direction)")
     return spec, facts
 
 
@@ -88,9 +98,17 @@ def check_shapes(source: Path, generator: nn.Module, shapes: Mapping[str, tuple[
 
 
 def load_weights(generator: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """Give a generator on the meta device its weights, ready to translate."""
-    generator.load_state_dict({name: tensor.clone() for name, tensor in weights.items()}, assign=True)
+    """Give a generator on the meta device its weights, ready to translate; they come to have the network's dtypes.
+
+    Raises:
+        UserError: a weight is NaN or infinite, or of a kind that the network's is not.
+    """
+    expected = generator.state_dict()
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise UserError(f"the weights are of another kind: {name} is {tensor.dtype}, not {expected[name].dtype}")
+        if not torch.isfinite(tensor.float()).all():
             raise UserError(f"the weights hold NaN or infinity ({name}): take another checkpoint")
+    copies = {name: tensor.to(expected[name].dtype, copy=True) for name, tensor in weights.items()}
+    generator.load_state_dict(copies, assign=True)
     return generator.eval().requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ from ganstyle.base.errors import UserError
 from ganstyle.data.images import Unreadable, read_image, write_image
 from ganstyle.data.outputs import Task
 from ganstyle.translate.translator import Translator
+
+# Disk full, over quota, read-only, or failing.
+STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Report:
 def translate_tasks(
     translator: Translator, tasks: Sequence[Task], *, overwrite: bool, quality: int, advance: Callable[[str], None]
 ) -> Report:
-    """Translate every file; a bad one is noted and does not stop the rest. A full disk does: nothing can follow it.
+    """Translate every file; one that fails is noted and does not stop the rest. A full disk does, as all would fail.
 
     Args:
         translator: the model.
@@ -41,21 +45,35 @@ def translate_tasks(
     """
     report = Report()
     for task in tasks:
-        if task.is_done() and not overwrite:
-            report.skipped += 1
-            advance(f"{task.source}: there already")
-            continue
         try:
-            pixels = translator.pixels(read_image(task.source).pixels)
+            if not overwrite and _is_done(task):
+                report.skipped += 1
+                advance(f"{task.source}: there already")
+                continue
+            _make_folder(task.target.parent)
+            write_image(task.target, translator.pixels(read_image(task.source).pixels), quality=quality)
         except (Unreadable, UserError) as error:
+            if _stops_all(error):
+                raise
             report.failed.append((task.source, str(error)))
             advance(f"{task.source}: {error}")
             continue
-        _make_folder(task.target.parent)
-        write_image(task.target, pixels, quality=quality)
         report.done += 1
         advance(str(task.source))
     return report
+
+
+def _stops_all(error: Exception) -> bool:
+    """Whether no later file could be written either."""
+    cause = error.__cause__
+    return isinstance(error, UserError) and isinstance(cause, OSError) and cause.errno in STOPPING
+
+
+def _is_done(task: Task) -> bool:
+    try:
+        return task.is_done()
+    except OSError:  # a name too long to ask for: writing it says so
+        return False
 
 
 def _make_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ from ganstyle.data.tensors import to_pixels, to_tensor
 # Peak bytes for each pixel and each channel of the first layer: its input, its norm's float32 copy, its result and the
 # convolution's workspace (measured on ResNet generators, rounded up).
 BYTES_PER_PIXEL_AND_CHANNEL = 20
+MEMORY_ADVICE = "make the image smaller or use a machine with more memory"
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,15 @@ class Translator:
     def _array(self, array: np.ndarray) -> np.ndarray:
         if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
             raise UserError(f"got an array {array.dtype} {array.shape}: expected uint8 (H, W, 3) or (N, H, W, 3), RGB")
+        # torch warns of arrays that cannot be written to, such as those of PIL images.
+        array = array if array.flags.writeable else array.copy()
         return self.pixels(array) if array.ndim == 3 else np.stack([self.pixels(each) for each in array])
 
     def _tensor(self, images: Tensor) -> Tensor:
         if not images.is_floating_point() or images.ndim not in (3, 4) or images.shape[-3] != 3 or 0 in images.shape:
             raise UserError(
-                f"got a tensor {images.dtype} {tuple(images.shape)}: expected floats (N, 3, H, W) or (3, H, W) in [-1, 1]"
+                f"got a tensor {images.dtype} {tuple(images.shape)}: "
+                "expected floats (N, 3, H, W) or (3, H, W) in [-1, 1]"
             )
         batch = images if images.ndim == 4 else images[None]
         result = self._run(batch.to(self.device, torch.float32)).to(images.device)
@@ -91,21 +95,30 @@ class Translator:
         """Translate one array, uint8 (H, W, 3)."""
         return to_pixels(self._run(to_tensor(pixels, self.device)))[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _run(self, images: Tensor) -> Tensor:
         self._check_memory(images)
-        return self.generator(images).clone()
+        try:
+            return self.generator(images).clone()
+        except (RuntimeError, MemoryError) as error:
+            if "memory" not in str(error) and not isinstance(error, MemoryError):
+                raise
+            raise UserError(f"{_size(images)} px: out of memory on {self.device}; {MEMORY_ADVICE}") from error
 
     def _check_memory(self, images: Tensor) -> None:
         """Refuse what would not fit, before the system ends the whole process for it."""
         needed = images.shape[0] * images.shape[2] * images.shape[3] * self.spec["width"] * BYTES_PER_PIXEL_AND_CHANNEL
         free = free_memory(self.device)
         if free is not None and needed > free:
-            height, width = images.shape[2:]
             raise UserError(
-                f"{width} x {height} px need about {needed / 1e9:.1f} GB at once, {free / 1e9:.1f} GB are free: "
-                "make the image smaller or use a machine with more memory"
+                f"{_size(images)} px need about {needed / 1e9:.1f} GB at once, {free / 1e9:.1f} GB are free: "
+                f"{MEMORY_ADVICE}"
             )
+
+
+def _size(images: Tensor) -> str:
+    height, width = images.shape[2:]
+    return f"{width} x {height}"
 
 
 def free_memory(device: torch.device) -> int | None:

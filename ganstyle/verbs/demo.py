@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -77,9 +78,15 @@ def _draw(pictures: Path, *, count: int, size_px: int, seed: int, say: Callable[
         if read_yaml(told) != asked:
             raise UserError(f"{pictures.parent} holds a demo of other pictures ({told}): choose another folder")
         return
+    if pictures.exists():
+        raise UserError(f"{pictures} is there, and not of a demo: choose another folder")
     test_count = max(8, count // 5)
-    synthesize(pictures, count=count, size_px=size_px, seed=seed, test_count=test_count)
+    # Under another name until all are drawn, so that a demo that was stopped half-way can be called again.
+    drawing = pictures.with_name(f"{pictures.name}.drawing")
+    shutil.rmtree(drawing, ignore_errors=True)
+    synthesize(drawing, count=count, size_px=size_px, seed=seed, test_count=test_count)
     write_text(told, write_yaml(asked))
+    drawing.rename(pictures)
     say(f"drew {count} photo-like scenes, {count} other scenes in ink, and {test_count} in both to score with")
 
 
@@ -110,8 +117,8 @@ def _page(out: Path, outcome: Outcome, scores: Sequence[Score], *, seconds: floa
     return Page(
         title="ganstyle demo: photos to ink",
         summary=(
-            "Two sets of landscapes were drawn: photo-like ones, and other scenes as ink paintings. A CycleGAN learned from "
-            "these two unpaired sets alone; below are photos that it never saw, what it made of them, and the truth, "
+            "Two sets of landscapes were drawn: photo-like ones, and other scenes as ink paintings. A CycleGAN learned "
+            "from these two unpaired sets alone. Below: photos that it never saw, what it made of them, and the truth, "
             "which was kept from it and is used for scoring only."
         ),
         facts=[
@@ -121,6 +128,7 @@ def _page(out: Path, outcome: Outcome, scores: Sequence[Score], *, seconds: floa
             ("seconds a step", round(_median([row["speed/seconds_per_step"] for row in metrics]), 3)),
             ("this command took", duration(seconds)),
             ("torch", record["versions"]["torch"]),
+            ("KID on", "a fixed random network; compares only within ganstyle"),
         ],
         gallery_columns=("photo", "translated", "truth"),
         gallery=_gallery(out),
@@ -142,15 +150,12 @@ def _gallery(out: Path) -> list[list[tuple[str, bytes]]]:
 
 
 def _score_table(scores: Sequence[Score]) -> tuple[str, list[str], list[list[str | float]]]:
-    title = (
-        "Scores. KID: distance of a fixed random network's features to trainB, lower is closer in style (compares only "
-        "within this project). Edges: correlation of gradients with the truth. PSNR to the truth, dB."
-    )
     rows: list[list[str | float]] = []
     for score in scores:
         kid = f"{score['kid']:.2f} ± {score['kid_deviation']:.2f}"
         rows.append([NAMES[score["name"]], kid, round(score["gradient_correlation"], 3), round(score["psnr"], 2)])
-    return title, ["answer", "KID", "edges", "PSNR"], rows
+    columns = ["answer", "KID to trainB (lower: closer in style)", "edges like the truth's", "PSNR to the truth, dB"]
+    return "Scores", columns, rows
 
 
 def _frames(run: Path) -> list[tuple[str, bytes]]:

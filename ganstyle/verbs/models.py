@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganstyle.assemble import build_generator
-from ganstyle.base.errors import UserError
+from ganstyle.assemble import build_generator, full_generator_spec
+from ganstyle.base.errors import UserError, one_line
 from ganstyle.train.checkpoint import load_checkpoint, step_files
 from ganstyle.train.hardware import available_device
 from ganstyle.translate.export import check_shapes, load_weights, read_export, write_export
@@ -46,7 +46,7 @@ def load(
             raise UserError(f"{path} translates {facts.direction}; for {direction} export that direction of its run")
     else:
         raise UserError(f"there is no model at {path}: expected a run's folder or an exported .safetensors file")
-    return Translator(generator, spec, facts, target)
+    return Translator(generator, full_generator_spec(spec), facts, target)
 
 
 def export(
@@ -77,13 +77,23 @@ def _checkpoint_file(run: Path, checkpoint: str | int | None) -> Path:
     if found is None:
         there = ", ".join([*named, *map(str, by_step)])
         raise UserError(
-            f"{run} has no checkpoint '{wanted}' ({f'there are {there}' if there else 'it has none yet: train it first'})"
+            f"{run} has no checkpoint '{wanted}' "
+            f"({f'there are {there}' if there else 'it has none yet: train it first'})"
         )
     return found
 
 
 def _from_checkpoint(path: Path, direction: str, *, raw: bool) -> tuple[Any, Mapping[str, Any], ModelFacts]:
     state = load_checkpoint(path)
+    try:
+        return _from_state(path, state, direction, raw=raw)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: its content is damaged ({type(error).__name__}: {one_line(error)[:100]})") from error
+
+
+def _from_state(
+    path: Path, state: Mapping[str, Any], direction: str, *, raw: bool
+) -> tuple[Any, Mapping[str, Any], ModelFacts]:
     facts = state["facts"]
     if direction not in facts["translators"]:
         raise UserError(f"{path} does not translate '{direction}', only {', '.join(facts['translators'])}")

@@ -90,7 +90,8 @@ def _length(config: Config, domains: Mapping[str, Domain], record: Record | None
         counted = steps_of(training.epochs, images_a, images_b, training.batch_size)
         steps = record.data["steps"] if record is not None else counted
     if decay_from is None and training.decay_from_epoch is not None:
-        counted = steps_of(training.decay_from_epoch, images_a, images_b, training.batch_size)
+        epochs = training.decay_from_epoch
+        counted = steps_of(epochs, images_a, images_b, training.batch_size) if epochs > 0 else 0
         decay_from = record.data["decay_from"] if record is not None else counted
     return steps, decay_from if decay_from is not None else steps // 2
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ from ganstyle.tracking.tracker import Tracker, Trackers
 from ganstyle.train.checkpoint import Checkpoints
 from ganstyle.train.descend import FiniteWatch, Optimizers, adam
 from ganstyle.train.ema import MovingAverage
-from ganstyle.train.hardware import compile_halves, is_out_of_memory, memory_used
+from ganstyle.train.hardware import Fabric, compile_halves, is_out_of_memory, memory_used
 from ganstyle.train.loop import Due, Meter, train
 from ganstyle.train.preview import Previews
 from ganstyle.train.run_folder import (
@@ -119,7 +120,7 @@ def resume_run(run: Path, words: Sequence[str] = (), *, say: Say = say_plainly) 
             return _train(folder, plan, changed=changed, say=say)
 
 
-def _decay_from(folder: RunFolder, before: Mapping[str, int]) -> int | None:
+def _decay_from(folder: RunFolder, before: Mapping[str, Any]) -> int | None:
     record = folder.record()
     return record.data["decay_from"] if record is not None else before.get("training.decay_from")
 

@@ -30,7 +30,11 @@ def translate_folder(
     Args:
         source: a photo or a folder of photos.
         output: a folder; for a photo also the name of a file.
-        model: as `load` takes it, with direction, checkpoint, raw and device.
+        model: as `load` takes it.
+        direction: as `load` takes it.
+        checkpoint: as `load` takes it.
+        raw: as `load` takes it.
+        device: as `load` takes it.
         format: change all to jpeg, png, webp, tiff, bmp, gif or avif; by default each keeps its own.
         quality: 1 to 100, for JPEG, WebP and AVIF.
         overwrite: make again what is there.

@@ -11,7 +11,7 @@ import pytest
 
 from ganstyle.base import files
 from ganstyle.base.errors import UserError
-from ganstyle.base.files import atomic_write, fsync_folder, write_text
+from ganstyle.base.files import TEMPORARY, atomic_write, drop_leftovers, fsync_folder, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -188,3 +188,22 @@ def test_file_systems_without_folder_flush_are_accepted(tmp_path: Path, monkeypa
     if os.name != "nt":
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             fsync_folder(tmp_path)
+
+
+def test_leftovers_of_a_killed_write_are_dropped_and_nothing_else(tmp_path: Path) -> None:
+    leftover, fresh = tmp_path / ".123-0a1b2c3d.tmp", tmp_path / ".124-0a1b2c3d.tmp"
+    kept = [tmp_path / name for name in (".mine.tmp", "123-0a1b2c3d.tmp", ".123-0a1b2c3d.tmp.png")]
+    for path in (leftover, fresh, *kept):
+        path.write_bytes(b"x")
+    os.utime(leftover, (1, 1))
+    drop_leftovers(tmp_path, older_than_s=3600)
+    assert not leftover.exists()
+    assert fresh.exists()
+    drop_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_the_temporary_name_is_one_that_is_known_as_a_leftover(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "file"):
+        (temporary,) = tmp_path.iterdir()
+        assert TEMPORARY.fullmatch(temporary.name)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ganstyle.tracking import console
+from ganstyle.tracking.console import ConsoleTracker, duration, say
+
+SCALARS = {
+    "generator/cycle_a": 0.12345,
+    "discriminator/b": 2.0,
+    "learning_rate": 2e-4,
+    "speed/images_per_second": 3.14159,
+    "speed/seconds_per_step": 0.3,
+    "memory/gigabytes": 1.26,
+}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A clock that only moves when it is told to."""
+    now = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+
+    def move(seconds: float) -> None:
+        now[0] += seconds
+
+    return move
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (12.3, "12 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (60, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),
+        (3900, "1 h 05 min"),
+        (100 * 3600, "100 h 00 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_plain_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]
+) -> None:
+    tracker = ConsoleTracker(start=100, steps=400)
+    clock(50)
+    tracker.advance(150)
+    tracker.log(200, SCALARS)
+    tracker.alert("training stopped", "why")
+    tracker.images(200, "preview", b"")
+    tracker.close()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    # 100 steps in 50 seconds, and 200 are left.
+    assert captured.err == (
+        "step 200/400  cycle_a 0.123  b 2.000  3.1 images/s  1.3 GB  1 min 40 s left\ntraining stopped: why\n"
+    )
+
+
+def test_the_first_step_has_a_time_left(capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]) -> None:
+    ConsoleTracker(start=5, steps=5).log(5, {})
+    assert capsys.readouterr().err.endswith("0 s left\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[bold]photos[/bold]",
+        "[/]",
+        "photos [2024]/a.jpg: [red",
+        "a\\[b] c\\",
+        ":smile: and :warning:",
+        "x" * 500,
+        "müde 写真",
+        "{braces} %s",
+    ],
+)
+def test_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    say(text)
+    tracker = ConsoleTracker(start=0, steps=1)
+    tracker.say(text)
+    tracker.alert(text, text)
+    tracker.log(1, {f"generator/{text.replace('/', '|')}": 1.0})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == [text, text, f"{text}: {text}"]
+    assert f"{text.replace('/', '|')} 1.000" in lines[3]
+    assert len(lines) == 4
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    output = io.StringIO()
+
+    def terminal() -> Console:
+        return Console(file=output, force_terminal=True, width=150, highlight=False, markup=False, emoji=False)
+
+    monkeypatch.setattr(console, "error_console", terminal)
+    return output
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = on_a_terminal(monkeypatch)
+    tracker = ConsoleTracker(start=10, steps=40)
+    tracker.advance(15)
+    tracker.say("a line [bold]between[/bold]")
+    tracker.log(20, {**SCALARS, "generator/[red]odd": 4.0})
+    tracker.close()
+    tracker.close()
+    text = output.getvalue()
+    assert "20/40" in text
+    assert "cycle_a 0.123" in text
+    assert "3.1 images/s" in text
+    assert "[red]odd 4.000" in text
+    assert "a line [bold]between[/bold]" in text
+    assert "\x1b[?25h" in text  # the cursor is back
+
+
+def test_the_terminal_is_left_as_it_was_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = on_a_terminal(monkeypatch)
+    tracker: Any = ConsoleTracker(start=0, steps=4)
+    tracker.close()
+    written = len(output.getvalue())
+    tracker.advance(3)
+    assert len(output.getvalue()) == written

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ganstyle.base.draws import Draws
+from ganstyle.base.errors import RunFailed
+from ganstyle.methods.cyclegan import CycleGAN
+from ganstyle.networks.discriminators import PatchDiscriminator
+from ganstyle.networks.generators import ResNetGenerator
+from ganstyle.train.descend import Descent, FiniteWatch, adam
+from ganstyle.train.ema import MovingAverage
+
+CPU = torch.device("cpu")
+NAN, INFINITE = float("nan"), float("inf")
+
+
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1)
+
+
+def losses(**values: float) -> dict[str, Tensor]:
+    return {name: torch.tensor(value) for name, value in values.items()}
+
+
+def test_descends_the_sum_of_the_losses() -> None:
+    weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+    sgd = torch.optim.SGD([weight], lr=0.1)
+    weight.grad = torch.tensor([100.0, 100.0])  # of another group's backward; it must not count
+    Descent(fabric(), sgd, FiniteWatch(CPU)).descend({"x": 3 * weight.sum(), "y": (weight**2).sum()})
+    expected = torch.tensor([1 - 0.1 * (3 + 2 * 1), 2 - 0.1 * (3 + 2 * 2)])
+    torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_losses_of_lower_precision_are_summed_in_float32() -> None:
+    """In bfloat16 256 + 1 is 256 again, and a gradient scaled by it would be too."""
+    seen: list[Tensor] = []
+    recorder = SimpleNamespace(device=CPU, backward=seen.append)
+    weight = nn.Parameter(torch.ones(()))
+    descent = Descent(recorder, torch.optim.SGD([weight], lr=0.1), FiniteWatch(CPU))  # type: ignore[arg-type]
+    large, small = (torch.tensor(value, dtype=torch.bfloat16) * weight.bfloat16() for value in (256.0, 1.0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        descent.descend({"large": large, "small": small})
+    assert seen[0].dtype == torch.float32
+    assert seen[0].item() == 257.0
+
+
+def test_watch_names_the_first_bad_step_and_all_its_losses() -> None:
+    watch = FiniteWatch(CPU)
+    series = [
+        losses(x=1.0, y=1.0, z=1.0),
+        losses(x=1.0, y=NAN, z=INFINITE),
+        losses(x=NAN, y=1.0, z=1.0),
+    ]
+    for step, values in enumerate(series):
+        watch.step = step
+        watch.record(values)
+    with pytest.raises(
+        RunFailed, match=r"^step 2: y, z became non-finite \(NaN or infinite\), so training stops here$"
+    ):
+        watch.check()
+
+
+def test_watch_keeps_groups_with_common_names_apart() -> None:
+    watch = FiniteWatch(CPU)
+    watch.step = 4
+    watch.record(losses(x=NAN))
+    watch.record(losses(x=1.0, y=1.0))
+    with pytest.raises(RunFailed, match="step 5: x "):
+        watch.check()
+
+
+def test_watch_finds_nothing_in_finite_losses() -> None:
+    watch = FiniteWatch(CPU)
+    watch.check()
+    watch.record(losses(x=1e38, y=-1e38))
+    watch.check()
+
+
+class HostReads(TorchDispatchMode):
+    """Every operation whose result the host would have to wait for, with the tensor that it read."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "_unique2", "masked_select", "item")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+        self.reads: list[tuple[str, Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += 1
+        name = func.__name__.split(".")[0]
+        if name in self.WAITING:
+            self.reads.append((name, args[0]))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_whole_step_never_waits_for_the_device() -> None:
+    torch.manual_seed(0)
+    method = CycleGAN(
+        lambda: ResNetGenerator(width=2, blocks=1, halvings=1),
+        lambda: PatchDiscriminator(width=2, layers=1),
+        pool_size=1,
+    )
+    watch = FiniteWatch(CPU)
+    optimizers = adam(method.optimised, fabric(), watch, learning_rate=1e-3)
+    average = MovingAverage(method.translators, 0.9)
+
+    def step(number: int) -> None:
+        images = torch.rand(2, 3, 16, 16)
+        batch = SimpleNamespace(a=images, b=-images, draws=Draws(0, number), first_sample=2 * number)
+        watch.step = number
+        method.training_step(batch, optimizers)
+        average.update(number)
+
+    step(0)
+    with HostReads() as seen:
+        step(1)
+    # Adam's own counters of steps live on the host on every device.
+    counters = {
+        state["step"].data_ptr()
+        for group in optimizers._groups.values()
+        for state in group.optimizer.state_dict()["state"].values()
+    }
+    waited = [name for name, tensor in seen.reads if tensor.data_ptr() not in counters]
+    assert seen.operations > 500
+    assert waited == []
+
+
+def test_the_counting_of_waits_works() -> None:
+    with HostReads() as seen:
+        torch.ones(2).sum().item()
+        torch.ones(2).nonzero()
+    assert [name for name, _ in seen.reads] == ["_local_scalar_dense", "nonzero"]
+
+
+def test_adam_as_the_authors_use_it() -> None:
+    modules = {"generator": [nn.Linear(1, 1), nn.Linear(2, 2)], "discriminator": [nn.Linear(3, 3)]}
+    optimizers = adam(modules, fabric(), FiniteWatch(CPU), learning_rate=2e-4)
+    groups = optimizers.generator.optimizer.param_groups
+    assert [group["betas"] for group in groups] == [(0.5, 0.999)]
+    assert groups[0]["weight_decay"] == 0
+    assert len(groups[0]["params"]) == 4
+    optimizers.set_learning_rate(0.125)
+    for group in (optimizers.generator, optimizers.discriminator):
+        assert group.optimizer.param_groups[0]["lr"] == 0.125
+
+
+def test_optimisers_are_restored_exactly() -> None:
+    def trained(steps: int) -> tuple[nn.Linear, Any]:
+        torch.manual_seed(1)
+        layer = nn.Linear(2, 2)
+        optimizers = adam({"only": [layer]}, fabric(), FiniteWatch(CPU), learning_rate=0.1)
+        for number in range(steps):
+            optimizers.only.descend({"x": (layer(torch.ones(1, 2) * (number + 1)) ** 2).sum()})
+        return layer, optimizers
+
+    layer, optimizers = trained(3)
+    again, other = trained(0)
+    again.load_state_dict(layer.state_dict())
+    other.load_state_dict(copy.deepcopy(optimizers.state_dict()))
+    for each, groups in ((layer, optimizers), (again, other)):
+        groups.only.descend({"x": each(torch.ones(1, 2)).sum()})
+    assert torch.equal(layer.weight, again.weight)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ganstyle.base.errors import UserError
+from ganstyle.train import hardware
+from ganstyle.train.hardware import Hardware, available_device, compile_halves, decide, is_out_of_memory, memory_used
+
+
+@pytest.fixture
+def devices(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | bool]:
+    """What this machine pretends to have."""
+    there: dict[str, int | bool] = {"cuda": 0, "mps": False, "bfloat16": True}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(there["cuda"]))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there["cuda"])
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there["mps"])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: there["bfloat16"])
+    return there
+
+
+def test_auto_takes_cuda_then_mps_then_the_cpu(devices: dict[str, int | bool]) -> None:
+    assert available_device("auto").type == "cpu"
+    devices["mps"] = True
+    assert available_device("auto").type == "mps"
+    devices["cuda"] = 1
+    assert available_device("auto").type == "cuda"
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
+def test_a_missing_device_is_one_clear_line(devices: dict[str, int | bool], name: str) -> None:
+    with pytest.raises(UserError) as error:
+        available_device(name)
+    assert str(error.value) == (f"device: {name} is not available here (available: cpu); use device=auto or device=cpu")
+
+
+def test_a_missing_number_says_how_many_there_are(devices: dict[str, int | bool]) -> None:
+    devices["cuda"] = 2
+    assert available_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UserError, match="cuda:2 is not there: this machine has 2 CUDA devices, counted from 0"):
+        available_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "bfloat16", "precision"),
+    [
+        ("cpu", "auto", True, "float32"),
+        ("cuda", "auto", True, "bfloat16"),
+        ("cuda", "auto", False, "float32"),
+        ("cuda", "float32", True, "float32"),
+        ("cpu", "bfloat16", True, "bfloat16"),
+    ],
+)
+def test_precision(devices: dict[str, int | bool], device: str, asked: str, bfloat16: bool, precision: str) -> None:
+    devices["cuda"], devices["bfloat16"] = 1, bfloat16
+    assert decide(device, asked, False, lambda _: None).precision == precision
+
+
+def test_auto_never_compiles_and_threads_are_noted() -> None:
+    decided = decide("cpu", "auto", "auto", lambda _: None)
+    assert decided == Hardware("cpu", "float32", compile=False, threads=torch.get_num_threads())
+
+
+def test_a_missing_compiler_is_said_and_training_runs_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(_: object) -> None:
+        raise RuntimeError("no\nC++ compiler")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    told: list[str] = []
+    assert decide("cpu", "auto", True, told.append).compile is False
+    assert told == ["training.compile: no compiler that works here (no C++ compiler): training runs eager"]
+
+
+def test_fabric_sets_the_recorded_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        engine = Hardware("cpu", "float32", compile=False, threads=before + 1).fabric()
+        assert torch.get_num_threads() == before + 1
+        assert engine.device.type == "cpu"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_bfloat16_keeps_weights_in_float32() -> None:
+    engine = Hardware("cpu", "bfloat16", compile=False, threads=torch.get_num_threads()).fabric()
+    layer = nn.Linear(2, 2)
+    with engine.autocast():
+        assert layer(torch.ones(1, 2)).dtype == torch.bfloat16
+    assert layer.weight.dtype == torch.float32
+
+
+def test_compiling_keeps_names_and_weights() -> None:
+    half = nn.Sequential(nn.Linear(1, 1))
+    before = {name: tensor.data_ptr() for name, tensor in half.state_dict().items()}
+    compile_halves([half])
+    assert {name: tensor.data_ptr() for name, tensor in half.state_dict().items()} == before
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (MemoryError(), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+        ),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_out_of_memory_in_every_dialect(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_memory_of_this_process() -> None:
+    used = memory_used(torch.device("cpu"))
+    assert math.isfinite(used)
+    assert 0.01 < used < 1000
+
+
+def test_warnings_of_the_compiler_stay_inside() -> None:
+    import warnings
+
+    with hardware._quiet_compiler():
+        warnings.warn("noise", stacklevel=1)
+    with pytest.warns(UserWarning, match="heard"):
+        warnings.warn("heard", stacklevel=1)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ganstyle.base.errors import UserError
+from ganstyle.networks.generators import ResNetGenerator
+from ganstyle.translate import translator as module
+from ganstyle.translate.translator import ModelFacts, Translator, free_memory
+from tests import tiny
+
+CPU = torch.device("cpu")
+FACTS = ModelFacts("ab", 7, averaged=True)
+SPEC = {"name": "resnet", "width": 2, "blocks": 1}
+
+
+class Inverted(nn.Module):
+    """What is easy to check: the negative."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.dtype == torch.float32
+        return -images
+
+
+def inverter() -> Translator:
+    return Translator(Inverted(), SPEC, FACTS, CPU)
+
+
+def resnet() -> Translator:
+    torch.manual_seed(0)
+    return Translator(ResNetGenerator(width=2, blocks=1, gain=0.3), SPEC, FACTS, CPU)
+
+
+def pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_arrays() -> None:
+    one, batch = pixels(5, 7, 3), pixels(3, 5, 7, 3)
+    for array in (one, batch):
+        result = inverter().translate(array)
+        assert isinstance(result, np.ndarray)
+        assert result.dtype == np.uint8
+        assert np.array_equal(result, 255 - array)
+
+
+def test_arrays_of_any_layout() -> None:
+    array = pixels(6, 8, 3)
+    fixed = array.copy()
+    fixed.flags.writeable = False
+    for view in (array[::-1, ::-1], array.transpose(1, 0, 2), np.asfortranarray(array), fixed):
+        assert np.array_equal(inverter().translate(view), 255 - view)
+
+
+def test_pil_images_and_paths(tmp_path: Path) -> None:
+    image = tiny.picture(5, 9)
+    image.save(tmp_path / "x.png")
+    for given in (image, tmp_path / "x.png", str(tmp_path / "x.png")):
+        result = inverter().translate(given)
+        assert isinstance(result, Image.Image)
+        assert result.mode == "RGB"
+        assert np.array_equal(np.asarray(result), 255 - np.asarray(image))
+
+
+def test_pil_images_of_other_modes() -> None:
+    grey = Image.fromarray(pixels(4, 6, 3)).convert("L")
+    assert np.array_equal(np.asarray(inverter().translate(grey))[..., 1], 255 - np.asarray(grey))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_tensors(dtype: torch.dtype) -> None:
+    for shape in ((3, 4, 6), (2, 3, 4, 6)):
+        images = (torch.rand(shape) * 2 - 1).to(dtype).requires_grad_()
+        result = inverter().translate(images)
+        assert result.dtype == torch.float32
+        assert result.shape == images.shape
+        assert torch.equal(result, -images.detach().float())
+        assert not result.requires_grad
+        assert not result.is_inference(), "what comes out can be computed on"
+
+
+def test_a_batch_is_its_images_one_by_one() -> None:
+    batch = pixels(3, 9, 7, 3)
+    together = resnet().translate(batch)
+    alone = [resnet().translate(each) for each in batch]
+    assert np.abs(together.astype(int) - np.stack(alone).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 3), (17, 31), (5, 64), (16, 16)])
+def test_every_size_comes_back(size: tuple[int, int]) -> None:
+    assert resnet().translate(pixels(*size, 3)).shape == (*size, 3)
+    assert resnet().translate(torch.zeros(1, 3, *size)).shape == (1, 3, *size)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (3, "cannot translate a int: expected a path, a PIL image, an array or a tensor"),
+        (None, "cannot translate a NoneType"),
+        ([1, 2], "cannot translate a list"),
+        (b"bytes", "cannot translate a bytes"),
+        (np.zeros((4, 4, 3)), r"got an array float64 \(4, 4, 3\)"),
+        (np.zeros((4, 4), np.uint8), r"got an array uint8 \(4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"got an array uint8 \(4, 4, 4\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"got an array uint8 \(0, 4, 3\)"),
+        (np.zeros((0, 4, 4, 3), np.uint8), r"got an array uint8 \(0, 4, 4, 3\)"),
+        (np.zeros((), np.uint8), r"got an array uint8 \(\)"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), r"got a tensor torch.uint8 \(3, 4, 4\): expected floats"),
+        (torch.zeros(1, 4, 4, 3), r"got a tensor torch.float32 \(1, 4, 4, 3\)"),
+        (torch.zeros(4), r"got a tensor torch.float32 \(4,\)"),
+        (torch.zeros(0, 3, 4, 4), r"got a tensor torch.float32 \(0, 3, 4, 4\)"),
+    ],
+)
+def test_what_is_no_image_is_one_line(wrong: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        inverter().translate(wrong)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not an image"])
+def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.jpg: ") as error:
+        inverter().translate(path)
+    assert "\n" not in str(error.value)
+
+
+def test_too_little_memory_is_said_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "free_memory", lambda _: 1000)
+    translator = Translator(nn.Module(), SPEC, FACTS, CPU)  # calling it would fail
+    with pytest.raises(UserError, match=r"^300 x 200 px need about 0\.0 GB at once, 0\.0 GB are free: make the image"):
+        translator.translate(pixels(200, 300, 3))
+    monkeypatch.setattr(module, "free_memory", lambda _: None)
+    assert inverter().translate(pixels(2, 2, 3)).shape == (2, 2, 3)
+
+
+def test_the_guard_covers_what_a_translation_takes() -> None:
+    """Measured: the most that tensors took at once is below what the guard asks for."""
+    from torch.profiler import ProfilerActivity, profile
+
+    translator = Translator(ResNetGenerator(width=16, blocks=2), {**SPEC, "width": 16}, FACTS, CPU)
+    side = 128
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        translator.translate(torch.zeros(1, 3, side, side))
+    taken = peak = 0
+    for event in profiler.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            taken += event.nbytes()
+            peak = max(peak, taken)
+    assert peak > side * side * 16 * 4, "at least the first layer's result"
+    assert peak < side * side * 16 * module.BYTES_PER_PIXEL_AND_CHANNEL
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError("CUDA out of memory")]
+)
+def test_running_out_of_memory_is_one_line(error: Exception) -> None:
+    class Hungry(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise error
+
+    with pytest.raises(UserError, match="6 x 4 px: out of memory on cpu; make the image smaller"):
+        Translator(Hungry(), SPEC, FACTS, CPU).translate(pixels(4, 6, 3))
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    class Broken(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        Translator(Broken(), SPEC, FACTS, CPU).translate(pixels(4, 6, 3))
+
+
+def test_free_memory_of_this_machine() -> None:
+    free = free_memory(CPU)
+    assert free is None or 1e6 < free < 1e14
+
+
+def test_facts_are_told() -> None:
+    assert str(FACTS) == "direction ab, step 7, EMA weights"
+    assert str(ModelFacts("ba", 0, averaged=False)) == "direction ba, step 0, raw weights"
