@@ -105,7 +105,7 @@ def train(
 
 
 def _end_of_training(outcome: Outcome) -> None:
-    if outcome.signal is not None:
+    if outcome.signal is not None and not outcome.finished:
         raise typer.Exit(128 + outcome.signal)
 
 
@@ -180,9 +180,7 @@ def demo(
     """See it work: draw two domains, train a small model, translate, score, and write a page (under five minutes)."""
     from ganstyle.verbs.demo import run_demo  # noqa: PLC0415 - imports torch
 
-    outcome = run_demo(out, words or [], count=count, size_px=size, seed=seed)
-    if outcome.signal is not None:
-        raise typer.Exit(128 + outcome.signal)
+    _end_of_training(run_demo(out, words or [], count=count, size_px=size, seed=seed))
 
 
 @config_app.command("show")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ganstyle.base.draws import Draws
 from ganstyle.base.errors import UserError, one_line
@@ -112,12 +113,19 @@ class BatchStream:
             worker_init_fn=_start_worker,
             prefetch_factor=4 if self.workers else None,
         )
-        for item in _told(_started(loader)):
-            if isinstance(item, str):
-                raise UserError(item)
-            step, a, b = item
-            samples = step * self.dataset.batch_size
-            yield step, ImageBatch(self._images(a), self._images(b), self.dataset.draws.at(step), samples)
+        items = _started(loader)
+        try:
+            for item in _told(items):
+                if isinstance(item, str):
+                    raise UserError(item)
+                step, a, b = item
+                samples = step * self.dataset.batch_size
+                yield step, ImageBatch(self._images(a), self._images(b), self.dataset.draws.at(step), samples)
+        finally:
+            # PyTorch would do this when the iterator is collected: after an error its queues may be gone by then, and
+            # workers that ignore SIGTERM would be waited for, or left behind.
+            if isinstance(items, _MultiProcessingDataLoaderIter):
+                items._shutdown_workers()
 
     def _images(self, pixels: Tensor) -> Tensor:
         return scale(pixels.to(self.device, non_blocking=True))

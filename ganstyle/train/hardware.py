@@ -33,7 +33,9 @@ class Hardware:
             torch.backends.cudnn.benchmark = True
         devices: Any = [device.index or 0] if device.type == "cuda" else 1
         precision: Any = {"float32": "32-true", "bfloat16": "bf16-mixed"}[self.precision]
-        return Fabric(accelerator=device.type, devices=devices, precision=precision)
+        fabric = Fabric(accelerator=device.type, devices=devices, precision=precision)
+        fabric.launch()
+        return fabric
 
 
 def decide(

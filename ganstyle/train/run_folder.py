@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from ganstyle.base.config import differing_keys, read_yaml, write_yaml
 from ganstyle.base.errors import UserError, one_line
-from ganstyle.base.files import write_text
+from ganstyle.base.files import drop_leftovers, write_text
 from ganstyle.train.checkpoint import step_files
 from ganstyle.train.hardware import Hardware
 
@@ -108,16 +108,11 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot use the run's folder {self.path}: {error.strerror or one_line(error)}") from error
         try:
-            self._sweep()
+            for folder in (self.path, self.checkpoints, self.path / "previews"):
+                drop_leftovers(folder)
             yield
         finally:
             lock.release()
-
-    def _sweep(self) -> None:
-        """Delete what a process that was killed while writing has left; a checkpoint may be large."""
-        for left in self.path.rglob(".*.tmp"):
-            with suppress(OSError):
-                left.unlink()
 
 
 def fresh_folder(path: Path) -> Path:

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganstyle.base.errors import UserError
+from ganstyle.base.files import drop_leftovers
 from ganstyle.data.images import Unreadable, read_image, write_image
 from ganstyle.data.outputs import Task
 from ganstyle.translate.translator import Translator
 
 # Disk full, over quota, read-only, or failing.
 STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+# A temporary file this old was left by a process that was killed; a younger one may be another process's work.
+LEFT_S = 3600
 
 
 @dataclass
@@ -44,6 +48,7 @@ def translate_tasks(
         advance: called after each file with its name, or why it failed.
     """
     report = Report()
+    folders: set[Path] = set()
     for task in tasks:
         try:
             if not overwrite and _is_done(task):
@@ -51,10 +56,13 @@ def translate_tasks(
                 advance(f"{task.source}: there already")
                 continue
             _make_folder(task.target.parent)
+            if task.target.parent not in folders:
+                folders.add(task.target.parent)
+                drop_leftovers(task.target.parent, older_than_s=LEFT_S)
             write_image(task.target, translator.pixels(read_image(task.source).pixels), quality=quality)
         except (Unreadable, UserError) as error:
             if _stops_all(error):
-                raise
+                raise UserError(f"{error} ({report} before it; the same command goes on from there)") from error
             report.failed.append((task.source, str(error)))
             advance(f"{task.source}: {error}")
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def load(
     path = Path(model)
     target = available_device(device)
     if path.is_dir():
-        generator, spec, facts = _from_checkpoint(_checkpoint_file(path, checkpoint), direction or "ab", raw=raw)
+        name, file = _checkpoint_file(path, checkpoint)
+        generator, spec, facts = _from_checkpoint(file, direction or "ab", raw=raw)
+        facts = replace(facts, checkpoint=name)
     elif path.is_file():
         if checkpoint is not None or raw:
             raise UserError(f"{path} is an exported model: --checkpoint and --raw are for a run's folder")
@@ -65,8 +68,8 @@ def export(
     return translator.facts
 
 
-def _checkpoint_file(run: Path, checkpoint: str | int | None) -> Path:
-    """The file of a checkpoint of a run's folder, by name or step."""
+def _checkpoint_file(run: Path, checkpoint: str | int | None) -> tuple[str, Path]:
+    """The name (none for a step) and the file of a checkpoint of a run's folder."""
     folder = run / "checkpoints"
     by_step = {int(path.stem.split("-")[1]): path for path in step_files(folder)}
     named = {path.stem: path for path in folder.glob("*.pt") if path not in by_step.values()}
@@ -80,7 +83,7 @@ def _checkpoint_file(run: Path, checkpoint: str | int | None) -> Path:
             f"{run} has no checkpoint '{wanted}' "
             f"({f'there are {there}' if there else 'it has none yet: train it first'})"
         )
-    return found
+    return "" if found in by_step.values() and wanted != "latest" else str(wanted), found
 
 
 def _from_checkpoint(path: Path, direction: str, *, raw: bool) -> tuple[Any, Mapping[str, Any], ModelFacts]:

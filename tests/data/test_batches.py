@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -308,7 +310,24 @@ def test_a_killed_worker_is_one_line() -> None:
     batches = stream(noisy(2), noisy(2), augment=killing, workers=2)
     with pytest.raises(UserError, match=r"^a loader worker died \(.*\); .* lower data\.workers$") as caught:
         drawn(batches, 0, 3)
+    assert multiprocessing.active_children() == []
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("augment", [refusing, failing, None])
+def test_no_worker_is_left_behind(augment: Augment | None) -> None:
+    batches = stream(noisy(2), noisy(2), augment=augment, workers=2)
+    steps = batches.between(0, 100)
+    kept = []
+    try:
+        next(steps)
+    except (UserError, RuntimeError) as error:
+        kept.append(error)  # and with it all its frames, as a traceback that is shown does
+    began = time.monotonic()
+    steps.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
+    assert time.monotonic() - began < 4
+    assert len(kept) == (0 if augment is None else 1)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGCHLD")

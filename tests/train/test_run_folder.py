@@ -81,7 +81,7 @@ def test_a_record_without_its_length_is_damaged(tmp_path: Path, missing: str) ->
 def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     folder.checkpoints.mkdir()
-    left = [folder.checkpoints / ".123-abc.tmp", folder.path / ".9-f.tmp"]
+    left = [folder.checkpoints / ".123-0a1b2c3d.tmp", folder.path / ".9-00000000.tmp"]
     kept = [folder.checkpoints / "step-00000001.pt", folder.path / "notes.tmp"]
     for path in [*left, *kept]:
         path.touch()

@@ -142,11 +142,13 @@ def test_too_little_memory_is_said_before_anything_is_computed(monkeypatch: pyte
     assert inverter().translate(pixels(2, 2, 3)).shape == (2, 2, 3)
 
 
-def test_the_guard_covers_what_a_translation_takes() -> None:
+@pytest.mark.parametrize("upsample", list(module.PEAK_BYTES))
+def test_the_guard_covers_what_a_translation_takes(upsample: Any) -> None:
     """Measured: the most that tensors took at once is below what the guard asks for."""
     from torch.profiler import ProfilerActivity, profile
 
-    translator = Translator(ResNetGenerator(width=16, blocks=2), {**SPEC, "width": 16}, FACTS, CPU)
+    spec = {**SPEC, "width": 16, "upsample": upsample}
+    translator = Translator(ResNetGenerator(width=16, blocks=2, upsample=upsample), spec, FACTS, CPU)
     side = 128
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         translator.translate(torch.zeros(1, 3, side, side))
@@ -156,7 +158,7 @@ def test_the_guard_covers_what_a_translation_takes() -> None:
             taken += event.nbytes()
             peak = max(peak, taken)
     assert peak > side * side * 16 * 4, "at least the first layer's result"
-    assert peak < side * side * 16 * module.BYTES_PER_PIXEL_AND_CHANNEL
+    assert peak < side * side * 16 * module.PEAK_BYTES[upsample]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def pixels(seed: int = 0) -> np.ndarray:
 
 
 def test_the_default_is_the_latest_average_from_a_to_b(run: Path) -> None:
-    assert str(load(run).facts) == "direction ab, step 4, EMA weights"
+    assert str(load(run).facts) == "latest checkpoint: direction ab, step 4, EMA weights"
 
 
 def generator_weights(run: Path, step: int, part: str, name: str) -> torch.Tensor:
@@ -80,7 +80,7 @@ def test_best_is_the_default_where_there_is_one(run: Path, tmp_path: Path) -> No
 
 def test_without_averages_the_weights_are_raw(tmp_path: Path) -> None:
     tiny.train(tmp_path, {"training.ema_decay": "0"})
-    assert str(load(tmp_path / "run").facts) == "direction ab, step 4, raw weights"
+    assert str(load(tmp_path / "run").facts) == "latest checkpoint: direction ab, step 4, raw weights"
 
 
 @pytest.mark.parametrize("direction", ["ab", "ba"])

@@ -48,7 +48,7 @@ def translate(*arguments: str | Path) -> tiny.Ended:
 def test_a_folder(run: Path, photos: Path, tmp_path: Path) -> None:
     ended = translate(photos, tmp_path / "out", "--model", run)
     assert ended.code == 0, ended.err
-    assert "4 files with direction ab, step 4, EMA weights, on cpu" in ended.err
+    assert "4 files with latest checkpoint: direction ab, step 4, EMA weights, on cpu" in ended.err
     assert ended.err.rstrip().endswith("4 translated")
     assert names(tmp_path / "out") == names(photos)
     for name in names(photos):
@@ -178,7 +178,7 @@ def test_a_full_disk_stops_with_one_line(
 def test_an_image_that_would_not_fit_into_memory(
     run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(translator_module, "free_memory", lambda _: 4000)
+    monkeypatch.setattr(translator_module, "free_memory", lambda _: 7200)
     ended = translate(photos, tmp_path / "out", "--model", run)
     assert ended.code == 1
     assert "2 translated, 2 failed" in ended.err
