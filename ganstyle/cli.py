@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from ganstyle import __version__
-from ganstyle.base.errors import RunFailed, UserError
+from ganstyle.base.errors import RunFailed, UserError, printable
+from ganstyle.tracking.console import error_console, say
 
 if TYPE_CHECKING:
     from ganstyle.data.outputs import Task
@@ -147,9 +148,9 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
             overwrite=overwrite,
             started=progress.start,
         )
-    _say(str(report))
+    say(str(report))
     for path, reason in report.failed:
-        _say(f"failed: {path}: {reason}")
+        say(printable(f"failed: {path}: {reason}"))
     if report.failed:
         raise typer.Exit(1)
 
@@ -166,7 +167,7 @@ def export(
     from ganstyle.verbs.models import export as export_model  # noqa: PLC0415 - imports torch
 
     facts = export_model(run, out, direction=direction, checkpoint=checkpoint, raw=raw)
-    _say(f"wrote {out}: {facts}")
+    say(f"wrote {out}: {facts}")
 
 
 @app.command()
@@ -180,6 +181,8 @@ def demo(
     """See it work: draw two domains, train a small model, translate, score, and write a page (under five minutes)."""
     from ganstyle.verbs.demo import run_demo  # noqa: PLC0415 - imports torch
 
+    if "=" in out.name:  # `ganstyle demo training.steps=500`: no folder was named
+        words, out = [str(out), *(words or [])], Path("demo")
     _end_of_training(run_demo(out, words or [], count=count, size_px=size, seed=seed))
 
 
@@ -229,14 +232,15 @@ def dataset_check(
 
 def _print_report(report: Any, rows: list[list[str]]) -> None:
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False, markup=False)
     table = Table(*rows[0])
     for row in rows[1:]:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
     for finding in report.findings:
-        console.print(escape(f"{finding.severity}: {finding.message}"), soft_wrap=True)
+        console.print(printable(f"{finding.severity}: {finding.message}"), soft_wrap=True)
     console.print("something needs attention" if report.needs_attention else "nothing needs attention")
 
 
@@ -252,7 +256,7 @@ def dataset_synthesize(
     from ganstyle.data.scenes import synthesize  # noqa: PLC0415
 
     counts = synthesize(out, style=style, count=count, size_px=size, seed=seed)
-    _say(f"wrote {', '.join(f'{number} to {out / name}' for name, number in counts.items())}")
+    say(f"wrote {', '.join(f'{number} to {out / name}' for name, number in counts.items())}")
 
 
 class _FileProgress:
@@ -262,13 +266,13 @@ class _FileProgress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = error_console()
         self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
 
     def start(self, translator: Translator, tasks: list[Task]) -> Any:
-        _say(f"{len(tasks)} files with {translator.facts}, on {translator.device}")
+        say(f"{len(tasks)} files with {translator.facts}, on {translator.device}")
         bar = self._progress.add_task("", total=len(tasks))
-        return lambda text: self._progress.update(bar, advance=1, description=escape(text[-60:]))
+        return lambda text: self._progress.update(bar, advance=1, description=escape(printable(text)[-60:]))
 
     def __enter__(self) -> None:
         self._progress.start()
@@ -277,12 +281,8 @@ class _FileProgress:
         self._progress.stop()
 
 
-def _say(text: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(escape(text))
-
-
 def _fail(text: str, code: int) -> NoReturn:
-    _say(f"error: {text}")
+    say(f"error: {text}")
     raise SystemExit(code)
 
 

@@ -4,5 +4,6 @@ import sys
 
 from ganstyle.cli import main
 
-sys.argv = ["ganstyle", "train", *sys.argv[1:]]
-main()
+if __name__ == "__main__":  # a loader worker that is spawned imports this file again
+    sys.argv = ["ganstyle", "train", *sys.argv[1:]]
+    main()

@@ -15,6 +15,11 @@ class RunFailed(Exception):
     """
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """Text that a terminal shows as it is: line ends, control characters and broken names are written as escapes."""
+    return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)
+
+
 def one_line(error: BaseException) -> str:
     """The message of any exception on one line, its type in front when the message alone says nothing."""
     text = " ".join(str(error).split())

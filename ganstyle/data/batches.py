@@ -128,7 +128,7 @@ class BatchStream:
                 items._shutdown_workers()
 
     def _images(self, pixels: Tensor) -> Tensor:
-        return scale(pixels.to(self.device, non_blocking=True))
+        return scale(pixels.to(self.device, non_blocking=self.device.type == "cuda"))
 
 
 def _started(loader: DataLoader[Any]) -> Iterator[Any]:

@@ -22,7 +22,7 @@ import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from ganstyle.base.errors import UserError, one_line
+from ganstyle.base.errors import UserError, one_line, printable
 from ganstyle.base.files import fsync_folder, write_text
 from ganstyle.data.images import SUFFIXES, Unreadable, read_image, resize
 
@@ -74,7 +74,7 @@ class Skipped:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return printable(f"{self.path}: {self.reason}")
 
 
 class Index(NamedTuple):
@@ -238,8 +238,7 @@ def _drop_unused(packs: Path) -> None:
     for touched in (*packs.glob("*/index.json"), *packs.glob("*.building/pixels.bin")):
         with suppress(OSError):
             if touched.stat().st_mtime < oldest:
-                shutil.rmtree(touched.parent, ignore_errors=True)
-                Path(f"{touched.parent}.lock").unlink(missing_ok=True)
+                shutil.rmtree(touched.parent, ignore_errors=True)  # its lock stays: another process may wait for it
 
 
 def _prepare_all(

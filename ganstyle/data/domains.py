@@ -14,7 +14,7 @@ from ganstyle.data.cache import Images, Preparation, Skipped, open_images
 from ganstyle.data.folders import find_files
 from ganstyle.data.images import SUFFIXES
 
-SHOWN_SKIPS = 20
+SHOWN_SKIPS = 200
 
 
 @dataclass(frozen=True)

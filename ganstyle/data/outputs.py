@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganstyle.base.errors import UserError
-from ganstyle.base.tables import did_you_mean
-from ganstyle.data.encode import SUFFIX_FORMATS
+from ganstyle.data.encode import SUFFIX_FORMATS, format_named
 from ganstyle.data.folders import find_images
 from ganstyle.data.images import FORMATS, SUFFIXES
 
@@ -22,7 +22,7 @@ class Task:
 
     def is_done(self) -> bool:
         """Whether the target is there already; files are only ever whole."""
-        return self.target.exists()
+        return self.target.is_file()
 
 
 def plan(source: Path, output: Path, *, format: str | None = None) -> list[Task]:
@@ -36,8 +36,8 @@ def plan(source: Path, output: Path, *, format: str | None = None) -> list[Task]
     Raises:
         UserError: nothing to do, an unknown format, or an output that is or lies in the input.
     """
-    if format is not None and format not in FORMATS:
-        raise UserError(f"unknown format '{format}'{did_you_mean(format, FORMATS)}")
+    if format is not None:
+        format = format_named(format)
     if source.is_dir():
         return _plan_folder(source, output, format)
     if not source.exists():
@@ -61,7 +61,7 @@ def _single_target(source: Path, output: Path, format: str | None) -> Path:
 def _plan_folder(source: Path, output: Path, format: str | None) -> list[Task]:
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file, and {source} a folder: name a folder for the output")
-    inner, outer = output.resolve(), source.resolve()
+    inner, outer = _real(output), _real(source)
     if inner == outer or outer in inner.parents:
         raise UserError(f"the output {output} is or lies in the input {source}: choose a folder outside of it")
     images = find_images(source)
@@ -89,9 +89,14 @@ def _distinct(tasks: Sequence[Task]) -> list[Task]:
     return distinct
 
 
+def _real(path: Path) -> Path:
+    """The place itself, whatever links lead there; unlike `Path.resolve` it takes links that lead to themselves."""
+    return Path(os.path.realpath(path))
+
+
 def _refuse_overlap(tasks: Sequence[Task]) -> None:
     """No output may stand in the place of an input, under whatever name the place is known."""
-    sources = {task.source.resolve() for task in tasks}
+    sources = {_real(task.source) for task in tasks}
     for task in tasks:
-        if task.target.resolve() in sources:
+        if _real(task.target) in sources:
             raise UserError(f"{task.target} is one of the input's own files: choose another output")

@@ -12,7 +12,7 @@ def to_tensor(pixels: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     batch = pixels if pixels.ndim == 4 else pixels[None]
     assert batch.dtype == np.uint8, batch.dtype
     assert batch.shape[-1] == 3, batch.shape
-    return scale(torch.from_numpy(np.ascontiguousarray(batch)).to(device, non_blocking=True))
+    return scale(torch.from_numpy(np.ascontiguousarray(batch)).to(device))
 
 
 def scale(pixels: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ganstyle.base.errors import printable
 from ganstyle.tracking.tracker import SilentTracker
 
 
@@ -19,7 +20,7 @@ def error_console() -> Console:
 
 def say(text: str) -> None:
     """One plain line for a person."""
-    error_console().print(text)
+    error_console().print(printable(text, keep="\n"))
 
 
 class ConsoleTracker(SilentTracker):
@@ -43,7 +44,7 @@ class ConsoleTracker(SilentTracker):
 
     def say(self, text: str) -> None:
         """One plain line, above the progress bar if there is one."""
-        self._console.print(text)
+        self._console.print(printable(text, keep="\n"))
 
     def advance(self, done: int) -> None:
         """Move the bar; costs nothing on the device."""
@@ -73,9 +74,15 @@ class ConsoleTracker(SilentTracker):
 
 
 def _numbers(scalars: Mapping[str, float]) -> str:
-    losses = [f"{name.split('/')[-1]} {value:.3f}" for name, value in scalars.items() if _is_loss(name)]
+    losses = [f"{_short(name)} {value:.3f}" for name, value in scalars.items() if _is_loss(name)]
     speed = scalars.get("speed/images_per_second", 0.0)
     return "  ".join([*losses, f"{speed:.1f} images/s", f"{scalars.get('memory/gigabytes', 0.0):.1f} GB"])
+
+
+def _short(name: str) -> str:
+    """`cycle_a` for `generator/cycle_a`; `discriminator_a` keeps its group, or it would be a letter."""
+    group, _, rest = name.partition("/")
+    return rest if len(rest) > 1 else f"{group}_{rest}"
 
 
 def _is_loss(name: str) -> bool:

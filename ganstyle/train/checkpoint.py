@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,20 +72,33 @@ class Checkpoints:
         with atomic_write(path) as file:
             file.write(buffer.getbuffer())
         for old in step_files(self.folder)[: -self.keep]:
-            old.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows keeps a file that another process is reading
+                old.unlink()
         return path
 
     def restore_latest(self, say: Callable[[str], None]) -> int:
-        """Load the newest whole checkpoint and return its step; 0 where there is none."""
+        """Load the newest whole checkpoint and return its step; 0 where there is none.
+
+        Newer ones that are damaged are said and set aside as `*.pt.damaged`.
+
+        Raises:
+            UserError: there are checkpoints and none can be read: nothing is trained over them.
+        """
+        damaged: list[Path] = []
         for path in reversed(step_files(self.folder)):
             try:
                 # Not mapped: the file may be pruned while parts of it are in use.
                 state = load_checkpoint(path, mapped=False)
             except UserError as error:
                 say(f"{error}: trying the one before")
+                damaged.append(path)
                 continue
             self._restore(state)
+            for each in damaged:
+                each.rename(each.with_name(f"{each.name}.damaged"))
             return state["step"]
+        if damaged:
+            raise UserError(f"{self.folder}: none of its checkpoints can be read; take a fresh folder with --new")
         return 0
 
     def _restore(self, state: Mapping[str, Any]) -> None:

@@ -61,6 +61,8 @@ class Descent:
         with torch.autocast(self.fabric.device.type, enabled=False):
             self.fabric.backward(torch.stack([loss.float() for loss in losses.values()]).sum())
         self.optimizer.step()
+        # Autocast keeps the casts of the weights for a whole step; a method may use these networks again in it.
+        torch.clear_autocast_cache()
 
 
 class Optimizers(SimpleNamespace):

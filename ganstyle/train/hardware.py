@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from ganstyle.base.errors import UserError, one_line
+from ganstyle.base.keys import DEVICE_PATTERN
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Hardware:
             torch.backends.cudnn.benchmark = True
         devices: Any = [device.index or 0] if device.type == "cuda" else 1
         precision: Any = {"float32": "32-true", "bfloat16": "bf16-mixed"}[self.precision]
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would say is said by the plan
         fabric = Fabric(accelerator=device.type, devices=devices, precision=precision)
         fabric.launch()
         return fabric
@@ -55,6 +58,8 @@ def decide(
 
 def available_device(name: str) -> torch.device:
     """The device of that name, `auto` taking CUDA, then MPS, then the CPU; `UserError` when it is not there."""
+    if not DEVICE_PATTERN.fullmatch(name):
+        raise UserError(f"device: got {name!r}, expected auto, cpu, cuda, mps or cuda:N")
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
@@ -96,12 +101,12 @@ def _quiet_compiler() -> Any:
         yield
 
 
-def memory_used(device: torch.device) -> float:
-    """Gigabytes: the most that tensors took on CUDA, the whole process's resident peak on the CPU."""
+def memory_used(device: torch.device) -> float | None:
+    """Gigabytes: the most that tensors took on CUDA, else the process's resident peak; None where it is not told."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     if os.name == "nt":
-        return float("nan")
+        return None
     import resource  # noqa: PLC0415 - not on Windows
     import sys  # noqa: PLC0415
 

@@ -119,10 +119,10 @@ class Meter:
 
     Args:
         images: how many images of each domain a step takes.
-        memory: gigabytes in use.
+        memory: gigabytes in use, if the system tells.
     """
 
-    def __init__(self, images: int, start: int, memory: Callable[[], float]) -> None:
+    def __init__(self, images: int, start: int, memory: Callable[[], float | None]) -> None:
         self.images, self.memory = images, memory
         self._step, self._time = start, time.perf_counter()
 
@@ -131,8 +131,9 @@ class Meter:
         now = time.perf_counter()
         steps, seconds = done - self._step, max(now - self._time, 1e-9)
         self._step, self._time = done, now
-        return {
+        speed = {
             "speed/images_per_second": self.images * steps / seconds,
             "speed/seconds_per_step": seconds / max(steps, 1),
-            "memory/gigabytes": self.memory(),
         }
+        gigabytes = self.memory()
+        return speed if gigabytes is None else speed | {"memory/gigabytes": gigabytes}

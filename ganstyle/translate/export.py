@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ganstyle import __version__
-from ganstyle.base.errors import UserError, one_line
+from ganstyle.base.errors import UserError, one_line, printable
 from ganstyle.base.files import atomic_write
 from ganstyle.translate.translator import ModelFacts
 
@@ -73,8 +73,8 @@ def _built(path: Path, spec: Mapping[str, Any], build: Callable[[Mapping[str, An
         return build(spec)
     except UserError as error:
         # What a stranger's file says goes to a terminal: short, and nothing that steers it.
-        text = "".join(letter if letter.isprintable() else "?" for letter in one_line(error))
-        raise UserError(f"{path}: does not describe a network of this ganstyle: {text[:300]}") from error
+        text = printable(one_line(error))[:300]
+        raise UserError(f"{path}: does not describe a network of this ganstyle: {text}") from error
 
 
 def _described(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], ModelFacts]:

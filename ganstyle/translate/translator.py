@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganstyle.base.errors import UserError
+from ganstyle.base.errors import UserError, one_line
 from ganstyle.data.images import Unreadable, from_pil, is_pil, read_image, to_pil
 from ganstyle.data.tensors import to_pixels, to_tensor
 
@@ -75,7 +75,11 @@ class Translator:
             raise UserError(f"{path}: {error}") from error
 
     def _pil(self, image: Any) -> Any:
-        return to_pil(self.pixels(from_pil(image)))
+        try:
+            pixels = from_pil(image)
+        except (Unreadable, OSError, SyntaxError) as error:
+            raise UserError(f"the image cannot be used: {one_line(error)}") from error
+        return to_pil(self.pixels(pixels))
 
     def _array(self, array: np.ndarray) -> np.ndarray:
         if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:

@@ -1,4 +1,4 @@
-"""Models as people have them: a run's folder, a checkpoint in it, or an exported file."""
+"""Models as people have them: a run's folder or an exported file."""
 
 from __future__ import annotations
 

@@ -166,13 +166,13 @@ def test_nothing_is_said_when_all_is_well(tmp_path: Path) -> None:
 
 def test_very_many_bad_files_are_counted(tmp_path: Path) -> None:
     photos(tmp_path, 1)
-    for number in range(30):
-        (tmp_path / f"{number:02d}.txt").touch()
+    for number in range(210):
+        (tmp_path / f"{number:03d}.txt").touch()
     lines: list[str] = []
     opened(tmp_path, say=lines.append)
-    assert len(lines) == 22
+    assert len(lines) == 202
     assert lines[-2] == "skipped 10 more of data.a: `ganstyle dataset check` lists them all"
-    assert lines[-1] == "data.a: 1 of 31 files are used, 30 skipped"
+    assert lines[-1] == "data.a: 1 of 211 files are used, 210 skipped"
 
 
 def test_strict_refuses_at_the_first(tmp_path: Path) -> None:

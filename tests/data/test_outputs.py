@@ -145,9 +145,27 @@ def test_one_file_under_another_name(tmp_path: Path) -> None:
     assert "is one of the input's own files" in refused(tmp_path / "link.jpg", photo)
 
 
-def test_an_unknown_format_gets_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused_with_those_there_are(tmp_path: Path) -> None:
     photos = touch(tmp_path / "in", "a.png")
-    assert refused(photos, tmp_path / "out", "jpg").startswith("unknown format 'jpg': did you mean 'jpeg'? (jpeg, png")
+    assert refused(photos, tmp_path / "out", "jgp").startswith("unknown image format 'jgp': choose one of jpeg, png")
+
+
+@pytest.mark.parametrize("name", ["jpeg", "jpg", "JPG", ".jpg", "jfif"])
+def test_a_format_by_any_of_its_names(name: str, tmp_path: Path) -> None:
+    photos = touch(tmp_path / "in", "a.png")
+    assert [task.target for task in plan(photos, tmp_path / "out", format=name)] == [tmp_path / "out" / "a.jpg"]
+
+
+def test_a_link_to_itself_stops_nothing(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "in", "a.png")
+    (photos / "self.png").symlink_to(photos / "self.png")
+    assert [task.source.name for task in plan(photos, tmp_path / "out")] == ["a.png", "self.png"]
+
+
+def test_a_folder_in_the_way_is_not_done(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "in", "a.png")
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    assert [task.is_done() for task in plan(photos, tmp_path / "out")] == [False]
 
 
 def test_what_is_done_already(tmp_path: Path) -> None:

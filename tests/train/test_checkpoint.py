@@ -144,13 +144,29 @@ def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path: Pat
     assert "\n" not in said[0]
 
 
-def test_all_damaged_starts_at_zero(tmp_path: Path) -> None:
+def test_all_damaged_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
     parts = Parts(tmp_path)
-    for step in (1, 2):
-        damage(parts.checkpoints.save(step), "truncated")
-    step, said = Parts(tmp_path).restored()
-    assert step == 0
-    assert len(said) == 2
+    paths = [parts.checkpoints.save(step) for step in (1, 2)]
+    for path in paths:
+        damage(path, "truncated")
+    with pytest.raises(UserError, match="none of its checkpoints can be read; take a fresh folder with --new"):
+        Parts(tmp_path).restored()
+    assert all(path.exists() for path in paths)
+
+
+def test_a_damaged_newer_one_is_set_aside_and_pushes_no_good_one_out(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    parts.checkpoints.keep = 1
+    good, bad = parts.checkpoints.save(1), parts.checkpoints.folder / "step-00000009.pt"
+    bad.write_bytes(b"junk")
+    again = Parts(tmp_path)
+    again.checkpoints.keep = 1
+    assert again.restored()[0] == 1
+    assert not bad.exists()
+    assert bad.with_name("step-00000009.pt.damaged").exists()
+    new = again.checkpoints.save(2)
+    assert new.exists()
+    assert not good.exists()
 
 
 @pytest.mark.parametrize("state", [[1], {"a": 1}, {"format": 99, "facts": {}, "step": 1}, {"format": 1, "step": 1}])

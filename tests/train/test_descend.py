@@ -17,6 +17,7 @@ from ganstyle.networks.discriminators import PatchDiscriminator
 from ganstyle.networks.generators import ResNetGenerator
 from ganstyle.train.descend import Descent, FiniteWatch, adam
 from ganstyle.train.ema import MovingAverage
+from ganstyle.train.hardware import Hardware
 
 CPU = torch.device("cpu")
 NAN, INFINITE = float("nan"), float("inf")
@@ -169,3 +170,17 @@ def test_optimisers_are_restored_exactly() -> None:
     for each, groups in ((layer, optimizers), (again, other)):
         groups.only.descend({"x": each(torch.ones(1, 2)).sum()})
     assert torch.equal(layer.weight, again.weight)
+
+
+def test_a_network_used_again_in_the_same_step_has_its_new_weights() -> None:
+    """Autocast keeps the casts of weights; after an update they must not be used any more."""
+    fabric = Hardware("cpu", "bfloat16", compile=False, threads=torch.get_num_threads()).fabric()
+    network = nn.Linear(4, 1)
+    optimizers = adam({"group": [network]}, fabric, FiniteWatch(fabric.device), learning_rate=0.5)
+    images = torch.ones(1, 4)
+    with fabric.autocast():
+        before = network(images)
+        optimizers.group.descend({"loss": before.float().mean()})
+        after = network(images)
+    expected = network(images)
+    assert abs(float(after - expected)) < 0.02 < abs(float(before - expected))

@@ -130,3 +130,9 @@ def test_warnings_of_the_compiler_stay_inside() -> None:
         warnings.warn("noise", stacklevel=1)
     with pytest.warns(UserWarning, match="heard"):
         warnings.warn("heard", stacklevel=1)
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:x", "meta", "cpu:1", ""])
+def test_what_is_no_device_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(UserError, match="expected auto, cpu, cuda, mps or cuda:N"):
+        available_device(name)
