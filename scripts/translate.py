@@ -28,8 +28,7 @@ if __name__ == "__main__":
         print(f"error: {reason}", file=sys.stderr)
         sys.exit(2)
     if "--help" in others or "-h" in others:
-        print(
-            f"{__doc__}\n  --method model|vgg|sparse   model by default\n  --style PICTURE             for vgg and sparse\n"
-        )
+        print(f"{__doc__}\n  --method model|vgg|sparse   model by default")
+        print("  --style PICTURE             for vgg and sparse\n")
     sys.argv = ["ganstyle", "translate", *others]
     main()

@@ -183,4 +183,4 @@ def test_a_network_used_again_in_the_same_step_has_its_new_weights() -> None:
         optimizers.group.descend({"loss": before.float().mean()})
         after = network(images)
     expected = network(images)
-    assert abs(float(after - expected)) < 0.02 < abs(float(before - expected))
+    assert abs((after - expected).item()) < 0.02 < abs((before - expected).item())
