@@ -25,7 +25,7 @@ from ganstyle.tracking.console import ConsoleTracker
 from ganstyle.tracking.console import say as say_plainly
 from ganstyle.tracking.jsonl import FolderTracker
 from ganstyle.tracking.tracker import Tracker, Trackers
-from ganstyle.train.checkpoint import Checkpoints
+from ganstyle.train.checkpoint import Checkpoints, load_checkpoint, step_files
 from ganstyle.train.descend import FiniteWatch, Optimizers, adam
 from ganstyle.train.ema import MovingAverage
 from ganstyle.train.hardware import Fabric, compile_halves, is_out_of_memory, memory_used
@@ -82,6 +82,9 @@ def train_recipe(
     folder = RunFolder(fresh_folder(path) if new else path)
     if folder.exists():
         refuse_other_config(folder, folder.config(), values)
+        with folder.locked():
+            if finished := _finished(folder, config, say):
+                return finished
     else:
         check_start(config)
     with _failures_in_one_line(folder, config):
@@ -111,6 +114,9 @@ def resume_run(run: Path, words: Sequence[str] = (), *, say: Say = say_plainly) 
     if "training.steps" in changed and changed["training.steps"] < folder.last_step():
         got, step = changed["training.steps"], folder.last_step()
         raise UserError(f"training.steps: got {got}, but {run} is at step {step} already")
+    with folder.locked():
+        if finished := _finished(folder, config, say):
+            return finished
     with _failures_in_one_line(folder, config):
         domains = open_domains(config, say)
         with folder.locked():
@@ -118,6 +124,21 @@ def resume_run(run: Path, words: Sequence[str] = (), *, say: Say = say_plainly) 
             if changed:
                 folder.write_config(values)
             return _train(folder, plan, changed=changed, say=say)
+
+
+def _finished(folder: RunFolder, config: Config, say: Say) -> Outcome | None:
+    """The outcome of a run whose last step is done and saved; its images are not needed to know."""
+    record, step = folder.record(), folder.last_step()
+    steps = config.training.steps or (record.data["steps"] if record is not None else step + 1)
+    if step < steps:
+        return None
+    try:
+        load_checkpoint(step_files(folder.checkpoints)[-1])
+    except UserError:
+        return None
+    how = f"ganstyle train --resume {folder.path} training.steps=N"
+    say(f"{folder.path} is finished: {step} of {steps} steps; to extend it: {how}")
+    return Outcome(folder.path, step, steps)
 
 
 def _decay_from(folder: RunFolder, before: Mapping[str, Any]) -> int | None:
@@ -161,9 +182,7 @@ def _train(folder: RunFolder, plan: Plan, *, changed: Mapping[str, object], say:
     training = build_training(plan, folder)
     start = training.checkpoints.restore_latest(say)
     if start >= plan.steps:
-        how = f"ganstyle train --resume {folder.path} training.steps=N"
-        say(f"{folder.path} is finished: {start} of {plan.steps} steps; to extend it: {how}")
-        return Outcome(folder.path, start, plan.steps)
+        return _finished(folder, plan.config, say) or Outcome(folder.path, start, plan.steps)
     if start:
         say(f"going on from step {start}")
     outcome = _run(training, plan, folder, start=start)

@@ -350,3 +350,14 @@ def test_wandb_gets_one_id_for_the_whole_run(tmp_path: Path) -> None:
     first = _wandb_id(RunFolder(tmp_path))
     assert _wandb_id(RunFolder(tmp_path)) == first
     assert len(first) == 8
+
+
+def test_a_finished_run_says_so_without_its_images(tmp_path: Path) -> None:
+    tiny.train(tmp_path)
+    for side in tmp_path.rglob("*.png"):
+        side.unlink()
+    said: list[str] = []
+    outcome = resume_run(tmp_path / "run", say=said.append)
+    assert outcome.finished
+    (line,) = said
+    assert "is finished: 4 of 4 steps; to extend it" in line
