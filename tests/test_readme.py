@@ -83,3 +83,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "beach.jpg").is_file()
+
+
+def test_nothing_was_left_to_fill_in() -> None:
+    assert re.findall(r"@[A-Z]+@|TODO|XXX", (ROOT / "README.md").read_text(encoding="utf-8")) == []
