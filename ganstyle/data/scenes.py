@@ -5,7 +5,6 @@ A scene is composed once (`draw_scene`) and can be rendered photo-like and in ev
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from PIL import Image
 
 from ganstyle.base.draws import Draws, stream_seed
 from ganstyle.base.errors import UserError, one_line
+from ganstyle.base.tables import did_you_mean
 from ganstyle.data.scene_ink import render_ink
 from ganstyle.data.scene_layout import draw_scene
 from ganstyle.data.scene_parts import Scene
@@ -75,9 +75,7 @@ def scene_stream(seed: int, style: str, split: str, index: int) -> np.random.Gen
 
 def _check(style: str, *, count: int, test_count: int, size_px: int) -> None:
     if style not in STYLES:
-        near = difflib.get_close_matches(style, STYLES, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else "choose one of "
-        raise UserError(f"unknown style {style!r}: {hint}({', '.join(STYLES)})")
+        raise UserError(f"unknown style {style!r}{did_you_mean(style, STYLES)}")
     for name, value in (("count", count), ("test_count", test_count)):
         if value < 1:
             raise UserError(f"{name} is {value}, expected 1 or more: ask for at least one picture")

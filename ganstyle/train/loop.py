@@ -89,8 +89,8 @@ def train(
         average.update(step)
         done = step + 1
         if due.log(done):
-            watch.check()
-            scalars = finite_floats(losses, done) | {"learning_rate": schedule.at(step)}  # the only wait for the device
+            watch.check()  # only here, and where something is saved or shown, is the device waited for
+            scalars = finite_floats(losses, done) | {"learning_rate": schedule.at(step)}
             tracker.log(done, {**scalars, **meter(done)})
         if due.preview(done):
             tracker.images(done, "preview", preview())

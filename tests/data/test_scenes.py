@@ -172,7 +172,7 @@ def test_the_test_part_is_a_tenth_and_never_empty(tmp_path: Path):
     ("wrong", "said"),
     [
         ({"style": "inc"}, "unknown style 'inc': did you mean 'ink'"),
-        ({"style": "zzzzzz"}, "unknown style 'zzzzzz': choose one of (ink"),
+        ({"style": "zzzzzz"}, "unknown style 'zzzzzz', expected one of: ink"),
         ({"count": 0}, "count is 0"),
         ({"test_count": 0}, "test_count is 0"),
         ({"size_px": 15}, "size is 15 px, expected 16 to 4096"),
