@@ -1,17 +1,24 @@
 """`scripts/train.py` and `scripts/translate.py`: thin faces of the verbs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ganstyle.data.scenes import synthesize
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def script(name: str, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def script(
+    name: str, *words: str, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / name), *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+    )
 
 
 def test_train_is_the_verb() -> None:
@@ -55,3 +62,15 @@ def test_train_then_translate(tmp_path: Path) -> None:
     translated = script("translate.py", *words, cwd=tmp_path)
     assert translated.returncode == 0, translated.stderr
     assert list((tmp_path / "out").glob("*.png"))
+
+
+@pytest.mark.slow
+def test_train_with_workers_that_are_spawned(tmp_path: Path) -> None:
+    """As on macOS and Windows, where every worker imports the script again."""
+    (tmp_path / "sitecustomize.py").write_text("import multiprocessing\nmultiprocessing.set_start_method('spawn')\n")
+    synthesize(tmp_path / "pictures", count=4, size_px=32)
+    small = ["generator.width=4", "generator.blocks=1", "data.load_px=32", "data.crop_px=32", "training.steps=2"]
+    words = ["cyclegan-lite", "data.root=pictures", "data.workers=1", *small]
+    trained = script("train.py", *words, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert trained.returncode == 0, trained.stderr
+    assert "finished 2 steps" in trained.stderr
