@@ -137,7 +137,7 @@ def test_mistakes_are_one_line_and_code_2(run: Path, photos: Path, tmp_path: Pat
         ([photos, tmp_path / "out", "--model", tmp_path / "none"], "there is no model at"),
         ([photos, tmp_path / "out", "--model", tmp_path / "empty"], "has no checkpoint 'latest'"),
         ([photos, tmp_path / "out", "--model", photos / "odd.png"], "not a model that can be read"),
-        ([photos, tmp_path / "out", "--model", run, "--format", "jpg2"], "unknown format 'jpg2'"),
+        ([photos, tmp_path / "out", "--model", run, "--format", "jpg2"], "unknown image format 'jpg2'"),
         ([photos, tmp_path / "out", "--model", run, "--checkpoint", "9"], "has no checkpoint '9'"),
         (["x" * 300, tmp_path / "out", "--model", run], "File name too long"),
     ]
