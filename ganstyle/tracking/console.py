@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from ganstyle.base.errors import printable
 from ganstyle.tracking.tracker import SilentTracker
@@ -15,12 +15,22 @@ from ganstyle.tracking.tracker import SilentTracker
 
 def error_console() -> Console:
     """Messages go to standard error; standard output is for results."""
-    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
     """One plain line for a person."""
-    error_console().print(printable(text, keep="\n"))
+    error_console().print(printable(text, keep="\n"), soft_wrap=True)
+
+
+class _Bar(Progress):
+    """A progress bar with the newest numbers below it: beside it they would leave no room for the bar."""
+
+    numbers = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield Text(self.numbers)
 
 
 class ConsoleTracker(SilentTracker):
@@ -35,16 +45,16 @@ class ConsoleTracker(SilentTracker):
         self.steps, self.start = steps, start
         self._began = time.monotonic()
         self._console = error_console()
-        self._progress: Progress | None = None
+        self._progress: _Bar | None = None
         if self._console.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[numbers]}"))
-            self._progress = Progress(TextColumn("step"), *columns, console=self._console)
-            self._task = self._progress.add_task("step", total=steps, completed=start, numbers="")
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._progress = _Bar(TextColumn("step"), *columns, console=self._console)
+            self._task = self._progress.add_task("step", total=steps, completed=start)
             self._progress.start()
 
     def say(self, text: str) -> None:
         """One plain line, above the progress bar if there is one."""
-        self._console.print(printable(text, keep="\n"))
+        self._console.print(printable(text, keep="\n"), soft_wrap=True)
 
     def advance(self, done: int) -> None:
         """Move the bar; costs nothing on the device."""
@@ -54,7 +64,8 @@ class ConsoleTracker(SilentTracker):
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Show the numbers of one log."""
         if self._progress is not None:
-            self._progress.update(self._task, completed=step, numbers=escape(_numbers(scalars)))
+            self._progress.numbers = _numbers(scalars)
+            self._progress.update(self._task, completed=step, refresh=True)
         else:
             self.say(f"step {step}/{self.steps}  {_numbers(scalars)}  {self._time_left(step)}")
 

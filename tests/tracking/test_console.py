@@ -101,14 +101,28 @@ def test_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], text: str) -
     assert len(lines) == 4
 
 
-def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    output = io.StringIO()
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int = 150) -> io.StringIO:
+    """What a terminal gets from our own console."""
+    output, ours = io.StringIO(), console.error_console()
+    wide: dict[str, Any] = {"file": output, "force_terminal": True, "width": width}
 
     def terminal() -> Console:
-        return Console(file=output, force_terminal=True, width=150, highlight=False, markup=False, emoji=False)
+        return Console(**wide, soft_wrap=ours.soft_wrap, highlight=False, markup=False, emoji=False)
 
     monkeypatch.setattr(console, "error_console", terminal)
     return output
+
+
+def test_a_narrow_terminal_shows_the_bar_and_all_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = on_a_terminal(monkeypatch, width=60)
+    tracker = ConsoleTracker(start=0, steps=40)
+    tracker.log(20, {f"generator/loss_number_{number}": float(number) for number in range(8)})
+    tracker.close()
+    text = output.getvalue()
+    assert "20/40" in text
+    assert "\u2501" in text  # the bar
+    assert all(f"loss_number_{number} {number}.000" in text for number in range(8))
+    assert "images/s" in text
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
