@@ -84,7 +84,8 @@ def domain_files(
 
 
 def _existing(folder: Path) -> list[str] | None:
-    return [str(folder)] if folder.is_dir() else None
+    """A test folder of `data.root`; one without files is as good as none, for many data sets lack one side's."""
+    return [str(folder)] if find_files(folder) else None
 
 
 def list_paths(entries: Sequence[str]) -> list[Path]:

@@ -54,7 +54,7 @@ def lines_of(call: Callable[[], Any]) -> list[str]:
 
 def test_a_root_stands_for_four_folders(tmp_path: Path) -> None:
     for name in ("trainA", "trainB", "testA"):
-        (tmp_path / name).mkdir()
+        photos(tmp_path / name, 1)
     a, b = files(root=str(tmp_path))
     assert a == DomainFiles("a", [str(tmp_path / "trainA")], [str(tmp_path / "testA")])
     assert b == DomainFiles("b", [str(tmp_path / "trainB")], None)
@@ -283,3 +283,12 @@ def test_several_folders_are_one_domain(tmp_path: Path) -> None:
     assert len(domain.train) == 5
     for number, path in enumerate(names):
         assert np.array_equal(domain.train[number], PREPARATION(path))
+
+
+def test_an_empty_test_folder_of_a_root_is_as_good_as_none(tmp_path: Path) -> None:
+    for name in ("trainA", "trainB", "testA"):
+        photos(tmp_path / name, 2)
+    (tmp_path / "testB").mkdir()
+    a, b = domain_files(root=str(tmp_path), a=None, b=None, test_a=None, test_b=None)
+    assert a.test == [str(tmp_path / "testA")]
+    assert b.test is None
