@@ -1,4 +1,4 @@
-"""The one bridge between image arrays (uint8, H x W x 3) and image tensors (RGB, N x 3 x H x W, in [-1, 1])."""
+"""The one bridge between image arrays (uint8, H x W x 3) and image tensors (RGB, N x 3 x H x W, in [-1, 1]), and its limit."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ def to_pixels(images: Tensor) -> np.ndarray:
     """A tensor (N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3), rounded; what lies outside is clipped."""
     scaled = images.detach().float().add(1).mul(127.5).round().clamp(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA, MPS and CPU say it each in their own way."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )

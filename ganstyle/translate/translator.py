@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ganstyle.base.errors import UserError, one_line
 from ganstyle.data.images import Unreadable, from_pil, is_pil, read_image, to_pil
-from ganstyle.data.tensors import to_pixels, to_tensor
+from ganstyle.data.tensors import is_out_of_memory, to_pixels, to_tensor
 
 # Peak bytes for each pixel and each channel of the first layer, by the way a generator upsamples; measured as the
 # growth of the process at 768 px with torch 2.15 on the CPU (15-19, 35 and 31), rounded up.
@@ -108,7 +108,7 @@ class Translator:
         try:
             return self.generator(images).clone()
         except (RuntimeError, MemoryError) as error:
-            if "memory" not in str(error) and not isinstance(error, MemoryError):
+            if not is_out_of_memory(error):
                 raise
             raise UserError(f"{_size(images)} px: out of memory on {self.device}; {MEMORY_ADVICE}") from error
 

@@ -20,6 +20,7 @@ from ganstyle.base.files import write_text
 from ganstyle.data.augment import build_augment
 from ganstyle.data.batches import BatchStream, Cropping, StepDataset
 from ganstyle.data.domains import Domain
+from ganstyle.data.tensors import is_out_of_memory
 from ganstyle.methods.method import Method
 from ganstyle.tracking.console import ConsoleTracker
 from ganstyle.tracking.console import say as say_plainly
@@ -28,7 +29,7 @@ from ganstyle.tracking.tracker import Tracker, Trackers
 from ganstyle.train.checkpoint import Checkpoints, load_checkpoint, step_files
 from ganstyle.train.descend import FiniteWatch, Optimizers, adam
 from ganstyle.train.ema import MovingAverage
-from ganstyle.train.hardware import Fabric, compile_halves, is_out_of_memory, memory_used
+from ganstyle.train.hardware import Fabric, compile_halves, memory_used
 from ganstyle.train.loop import Due, Meter, train
 from ganstyle.train.preview import Previews
 from ganstyle.train.run_folder import (

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from ganstyle.base.errors import UserError
+from ganstyle.data.tensors import is_out_of_memory
 from ganstyle.train import hardware
-from ganstyle.train.hardware import Hardware, available_device, compile_halves, decide, is_out_of_memory, memory_used
+from ganstyle.train.hardware import Hardware, available_device, compile_halves, decide, memory_used
 
 
 @pytest.fixture
