@@ -1,4 +1,4 @@
-"""The one bridge between image arrays (uint8, H x W x 3) and image tensors (RGB, N x 3 x H x W, in [-1, 1]), and its limit."""
+"""The one bridge between image arrays (uint8, H x W x 3) and image tensors (RGB, N x 3 x H x W, in [-1, 1])."""
 
 from __future__ import annotations
 
