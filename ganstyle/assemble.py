@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ganstyle.base.config import Config, config_mistakes, parse_config, raise_mistakes
+from ganstyle.base.config import Config, parse_config
 from ganstyle.base.draws import stream_seed
+from ganstyle.base.keys import DataConfig
 from ganstyle.base.tables import build, check_spec, full_spec
 from ganstyle.data.augment import check_augment
 from ganstyle.methods.cyclegan import CycleGAN
@@ -25,9 +26,7 @@ GIVEN = ("generator", "discriminator")
 
 def check_config(values: Mapping[str, Any]) -> Config:
     """The typed config; `UserError` with every mistake of the fixed keys and of the specs at once."""
-    mistakes = config_mistakes(values) + spec_mistakes(values)
-    raise_mistakes(mistakes)
-    return parse_config(values)
+    return parse_config(values, spec_mistakes(values))
 
 
 def spec_mistakes(values: Mapping[str, Any]) -> list[str]:
@@ -52,7 +51,8 @@ def spec_mistakes(values: Mapping[str, Any]) -> list[str]:
 def _size_mistakes(values: Mapping[str, Any]) -> list[str]:
     """A crop that is too small for the networks; asked of the networks themselves, on no device."""
     data = values.get("data")
-    crop_px = data.get("crop_px", 256) if isinstance(data, Mapping) else 256
+    default = DataConfig.model_fields["crop_px"].default
+    crop_px = data.get("crop_px", default) if isinstance(data, Mapping) else default
     spec = values.get("discriminator", Config.model_fields["discriminator"].default)
     if not isinstance(spec, Mapping):  # a mistake of the fixed keys
         return []

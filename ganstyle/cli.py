@@ -196,7 +196,7 @@ def config_show(
     from ganstyle.assemble import check_config  # noqa: PLC0415 - imports torch
     from ganstyle.base.config import load_config, write_yaml  # noqa: PLC0415
 
-    values, _ = load_config(recipe, words or [])
+    values = load_config(recipe, words or [])
     check_config(values)
     typer.echo(write_yaml(values), nl=False)
 

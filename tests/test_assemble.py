@@ -33,7 +33,7 @@ def values(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_every_recipe_can_be_built(recipe: str) -> None:
-    config = check_config(load_config(recipe)[0])
+    config = check_config(load_config(recipe))
     with torch.device("meta"):
         method = build_method(config)
     assert set(method.translators) == {"ab", "ba"}

@@ -26,11 +26,11 @@ SPECS = ("method", "generator", "discriminator")
 NOT_YAML = (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError)
 
 
-def load_config(recipe: str, words: Sequence[str] = ()) -> tuple[dict[str, Any], list[str]]:
-    """Merge a recipe, found by name or by path, with `key=value` words; returns the plain values and their mistakes."""
+def load_config(recipe: str, words: Sequence[str] = ()) -> dict[str, Any]:
+    """The plain values of a recipe, found by name or by path, with `key=value` words laid over it; not checked yet."""
     values = merge(read_yaml(recipe_path(recipe)), parse_words(words))
     values.setdefault("name", Path(recipe).stem)
-    return values, config_mistakes(values)
+    return values
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -151,9 +151,9 @@ def _outdated(section: str, below: Mapping[str, Any], above: Mapping[str, Any]) 
     return {"decay_from", "decay_from_epoch"} if {"decay_from", "decay_from_epoch"} & set(above) else set()
 
 
-def parse_config(values: Mapping[str, Any]) -> Config:
-    """The typed config; `UserError` lists all mistakes."""
-    raise_mistakes(config_mistakes(values))
+def parse_config(values: Mapping[str, Any], spec_mistakes: Sequence[str] = ()) -> Config:
+    """The typed config; `UserError` lists all mistakes of the fixed keys, and those found in the specs after them."""
+    raise_mistakes([*config_mistakes(values), *spec_mistakes])
     return Config.model_validate(dict(values))
 
 

@@ -77,7 +77,7 @@ def train_recipe(
         UserError: a mistake in the config, the data or the folder.
         RunFailed: training went wrong; the last good checkpoint is kept.
     """
-    values, _ = load_config(recipe, words)
+    values = load_config(recipe, words)
     config = check_config(values)
     path = run if run is not None else Path("runs", config.name)
     folder = RunFolder(fresh_folder(path) if new else path)
