@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ganstyle.base.draws import Draws, stream_seed
 from ganstyle.base.errors import UserError, one_line
 from ganstyle.base.tables import did_you_mean
+from ganstyle.data.images import write_image
 from ganstyle.data.scene_ink import render_ink
 from ganstyle.data.scene_layout import draw_scene
 from ganstyle.data.scene_parts import Scene
@@ -62,7 +62,7 @@ def synthesize(
             (out / folder).mkdir(parents=True, exist_ok=True)
             for index in range(pictures):
                 scene = draw_scene(scene_stream(seed, style, split, index))
-                _save(render(scene, size_px), out / folder / f"{index:04d}.png")
+                write_image(out / folder / f"{index:04d}.png", render(scene, size_px))
     except OSError as error:
         raise UserError(f"cannot write pictures to {out}: {one_line(error)}; name another folder") from error
     return {folder: pictures for folder, (_, _, pictures) in plan.items()}
@@ -92,13 +92,3 @@ def _claim(out: Path) -> None:
         raise UserError(f"cannot use {out} as a folder: {one_line(error)}; name another folder") from error
     if used:
         raise UserError(f"{out} is not empty, and nothing in it is overwritten: name a new or an empty folder")
-
-
-def _save(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write a PNG whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        Image.fromarray(picture).save(partial, format="PNG")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -206,11 +208,10 @@ def test_a_place_that_cannot_be_a_folder_is_one_line(tmp_path: Path):
 
 
 def test_a_failed_write_leaves_no_half_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def full(self: Image.Image, path: Path, **_: object) -> None:
-        Path(path).write_bytes(b"half")
-        raise OSError("no space left on device")
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(os, "fsync", full)  # the picture is half there by then
     with pytest.raises(UserError, match="no space left on device"):
         synthesize(tmp_path / "set", count=1, size_px=16)
     assert not [path for path in (tmp_path / "set").rglob("*") if path.is_file()]
