@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ganstyle import __version__
-from ganstyle.base.errors import RunFailed, UserError, printable
+from ganstyle.base.errors import RunFailed, ToldElsewhere, UserError, printable
 from ganstyle.tracking.console import error_console, say
 
 if TYPE_CHECKING:
@@ -291,6 +291,8 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(str(error), 2)
+    except ToldElsewhere as error:
+        raise SystemExit(error.code) from None
     except RunFailed as error:
         _fail(str(error), 1)
     except BrokenPipeError:

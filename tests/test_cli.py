@@ -171,7 +171,7 @@ def test_mistakes_are_never_a_traceback(tmp_path: Path, monkeypatch: pytest.Monk
         ("config", "show", "y" * 300): "y" * 20,
         ("train", "cyclegan-lite", "data.a=nowhere", "data.b=none"): "data.a: there is no folder or file 'nowhere'",
         ("train", "cyclegan-lite", "device=cuda:99", "data.a=.", "data.b=."): "device: cuda:99",
-        ("train", "cyclegan-lite", "devices=2", "data.a=.", "data.b=."): "devices: got 2, expected 1",
+        ("train", "cyclegan-lite", "devices=2", "data.a=.", "data.b=."): "batch_size: got 1, expected a multiple of 2",
         ("train", "--resume", "nowhere"): "is not a run",
         ("translate", "nowhere", "out", "--model", "nowhere"): "there is no such file or folder",
         ("export", "nowhere", "x.safetensors"): "there is no model at nowhere",

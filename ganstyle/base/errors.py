@@ -15,6 +15,14 @@ class RunFailed(Exception):
     """
 
 
+class ToldElsewhere(RunFailed):
+    """A failure that another process of the same run has told; the command line ends with its exit code and no word."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("another process of this run has said why it ended")
+        self.code = code
+
+
 def printable(text: str, *, keep: str = "") -> str:
     """Text that a terminal shows as it is: line ends, control characters and broken names are written as escapes."""
     return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)

@@ -75,6 +75,7 @@ class DataConfig(Section):
     background: Annotated[list[Annotated[Whole, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)] = [255] * 3
     workers: Annotated[Whole, Field(ge=0, le=256)] = 2
     cache: bool = True
+    crop_on: Literal["auto", "cpu", "device"] = "auto"
     strict: bool = False
 
 
@@ -86,10 +87,13 @@ class TrainingConfig(Section):
     decay_from: Annotated[Whole, Field(ge=0)] | None = None
     decay_from_epoch: Annotated[float, Field(ge=0)] | None = None
     batch_size: Annotated[Whole, Field(ge=1, le=4096)] = 1
+    accumulate: Annotated[Whole, Field(ge=1, le=4096)] = 1
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     precision: Annotated[Literal["auto", "float32", "bfloat16"], BeforeValidator(_precision)] = "auto"
     compile: Literal["auto", True, False] = "auto"
+    cuda_graphs: bool = False
+    recompute: bool = False
     log_every: Annotated[Whole, Field(ge=1)] = 100
     preview_every: Annotated[Whole, Field(ge=1)] = 1000
     checkpoint_every: Annotated[Whole, Field(ge=1)] = 1000
@@ -151,9 +155,16 @@ def _impossible(values: Mapping[str, Any]) -> list[str]:
         mistakes.append(
             "data.root: stands for the folders trainA and trainB; give either data.root or data.a and data.b"
         )
+    if data.get("crop_on") == "device" and (data.get("augment") or data.get("cache") is False):
+        in_the_way = "data.augment" if data.get("augment") else "data.cache=false"
+        mistakes.append(f"data.crop_on: got device, which does not go with {in_the_way}; use data.crop_on=auto")
     lengths = [key for key in ("steps", "epochs") if training.get(key) is not None]
     if len(lengths) != 1:
         mistakes.append(f"training.steps: {' and '.join(lengths) or 'nothing'} given; give one of steps and epochs")
+    if training.get("cuda_graphs") is True and training.get("compile") is False:
+        mistakes.append("training.cuda_graphs: graphs are made of compiled halves; use training.compile=true")
+    if training.get("cuda_graphs") is True and _whole(training.get("accumulate", 1)) != 1:
+        mistakes.append("training.cuda_graphs: does not go with training.accumulate; use training.accumulate=1")
     if training.get("decay_from") is not None and training.get("decay_from_epoch") is not None:
         mistakes.append("training.decay_from_epoch: stands in place of training.decay_from; give one of them")
     return mistakes

@@ -116,14 +116,28 @@ class PackedImages:
         self._pixels: np.ndarray | None = None
 
     def __getitem__(self, index: int) -> np.ndarray:
+        start, stop = self.span(index)
+        return self.flat()[start:stop].reshape(*self.files[index].shape, 3)
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the pack is."""
+        return int(self._offsets[-1])
+
+    def span(self, index: int) -> tuple[int, int]:
+        """Where the bytes of one image begin and end in `flat()`."""
+        return int(self._offsets[index]), int(self._offsets[index + 1])
+
+    def flat(self) -> np.ndarray:
+        """The bytes of all images, one after the other; read-only, mapped from the file."""
         if self._pixels is None:
             self._pixels = self._mapped()
-        start, stop = self._offsets[index], self._offsets[index + 1]
-        return self._pixels[start:stop].reshape(*self.files[index].shape, 3)
+        return self._pixels
 
     def _mapped(self) -> np.ndarray:
         try:
-            return np.memmap(self.folder / "pixels.bin", dtype=np.uint8, mode="r")
+            # A plain array on the map: slices of a memmap are several times slower to make.
+            return np.asarray(np.memmap(self.folder / "pixels.bin", dtype=np.uint8, mode="r"))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"the image cache {self.folder} was deleted or damaged: run the same command again"

@@ -12,12 +12,19 @@ def to_tensor(pixels: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     batch = pixels if pixels.ndim == 4 else pixels[None]
     assert batch.dtype == np.uint8, batch.dtype
     assert batch.shape[-1] == 3, batch.shape
-    return scale(torch.from_numpy(np.ascontiguousarray(batch)).to(device))
+    return _scale(torch.from_numpy(np.ascontiguousarray(batch)).to(device).permute(0, 3, 1, 2).contiguous())
 
 
 def scale(pixels: Tensor) -> Tensor:
-    """A uint8 tensor (N, H, W, 3) to a float32 one (N, 3, H, W) in [-1, 1]; 0 and 255 meet -1 and 1 exactly."""
-    return pixels.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
+    """A uint8 tensor (N, H, W, 3) to a float32 one (N, 3, H, W) in [-1, 1], channels-last, as its input lies in memory.
+
+    0 and 255 meet -1 and 1 exactly.
+    """
+    return _scale(pixels.permute(0, 3, 1, 2))
+
+
+def _scale(pixels: Tensor) -> Tensor:
+    return pixels.float().div_(127.5).sub_(1)
 
 
 def to_pixels(images: Tensor) -> np.ndarray:

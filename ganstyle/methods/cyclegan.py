@@ -17,6 +17,7 @@ from ganstyle.losses.adversarial import ADVERSARIAL, AdversarialLoss
 from ganstyle.losses.reconstruction import l1
 from ganstyle.methods.image_pool import ImagePool
 from ganstyle.methods.method import Batch
+from ganstyle.methods.passes import Passes
 
 
 class CycleGAN:
@@ -76,8 +77,7 @@ class CycleGAN:
             generator, fake_a, fake_b = self.generator_half(batch.a, batch.b)
         optimizers.generator.descend(generator)
         # Old fakes keep the discriminators from chasing the newest generator.
-        old_a = self.pool_a.replay(fake_a, batch.draws, "pool_a", batch.first_sample)
-        old_b = self.pool_b.replay(fake_b, batch.draws, "pool_b", batch.first_sample)
+        old_a, old_b = self.pool_a.replay(fake_a, "pool_a", batch), self.pool_b.replay(fake_b, "pool_b", batch)
         discriminator = self.discriminator_half(batch.a, batch.b, old_a, old_b)
         optimizers.discriminator.descend(discriminator)
         return generator | discriminator
@@ -102,10 +102,15 @@ class GeneratorHalf(nn.Module):
         self.discriminator_a, self.discriminator_b = discriminator_a, discriminator_b
         self.adversarial = adversarial
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
+        self.passes = Passes(generator_ab, generator_ba)
 
     def forward(self, real_a: Tensor, real_b: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Real images of both domains to the weighted losses by name, and the fakes without their graph."""
-        fake_b, fake_a = self.generator_ab(real_a), self.generator_ba(real_b)
+        if self.identity_weight > 0:
+            fake_b, identity_b = self.passes(self.generator_ab, real_a, real_b)
+            fake_a, identity_a = self.passes(self.generator_ba, real_b, real_a)
+        else:
+            fake_b, fake_a = self.generator_ab(real_a), self.generator_ba(real_b)
         cycled_a, cycled_b = self.generator_ba(fake_b), self.generator_ab(fake_a)
         losses = {
             "generator/adversarial_ab": self.adversarial.generator(self.discriminator_b(fake_b)),
@@ -114,7 +119,6 @@ class GeneratorHalf(nn.Module):
             "generator/cycle_b": self.cycle_weight * l1(cycled_b, real_b),
         }
         if self.identity_weight > 0:
-            identity_a, identity_b = self.generator_ba(real_a), self.generator_ab(real_b)
             losses["generator/identity_a"] = self.identity_weight * l1(identity_a, real_a)
             losses["generator/identity_b"] = self.identity_weight * l1(identity_b, real_b)
         return losses, fake_a.detach(), fake_b.detach()
@@ -127,13 +131,14 @@ class DiscriminatorHalf(nn.Module):
         super().__init__()
         self.discriminator_a, self.discriminator_b = discriminator_a, discriminator_b
         self.adversarial = adversarial
+        self.passes = Passes(discriminator_a, discriminator_b)
 
     def forward(self, real_a: Tensor, real_b: Tensor, fake_a: Tensor, fake_b: Tensor) -> dict[str, Tensor]:
         """Real images and fakes of both domains to one loss for each discriminator."""
         judge = self.adversarial.discriminator
         return {
-            "discriminator/a": judge(self.discriminator_a(real_a), self.discriminator_a(fake_a)),
-            "discriminator/b": judge(self.discriminator_b(real_b), self.discriminator_b(fake_b)),
+            "discriminator/a": judge(*self.passes(self.discriminator_a, real_a, fake_a)),
+            "discriminator/b": judge(*self.passes(self.discriminator_b, real_b, fake_b)),
         }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from ganstyle.base.draws import Draws
 from ganstyle.base.errors import UserError
+from ganstyle.methods.method import Batch
 
 
 class ImagePool:
@@ -16,6 +18,9 @@ class ImagePool:
     As CycleGAN's authors use it: until the pool is full each image is kept and given back. Then, for each image, with
     probability 1/2 it is given back and forgotten; otherwise one of the kept images, each as likely, is given out in
     its stead and replaced by it.
+
+    Every slot of the whole batch has a history of its own, of `size` images: what it is shown does not depend on the
+    size of the batch, nor on how the slots are spread over ranks.
 
     Differs from the paper: images are exchanged one by one, not half a batch at a time.
 
@@ -27,13 +32,13 @@ class ImagePool:
     def __init__(self, size: int) -> None:
         assert size >= 0, f"a pool of {size} images"
         self.size = size
-        self._images: list[Tensor] = []
+        self._slots: dict[int, list[Tensor]] = {}
 
-    def replay(self, images: Tensor, draws: Draws, purpose: str, first_sample: int) -> Tensor:
+    def replay(self, images: Tensor, purpose: str, batch: Batch) -> Tensor:
         """Exchange some images (N, 3, H, W) for older ones; the result has their shape and carries no gradient.
 
-        Image i draws from `draws.stream(purpose, first_sample + i)`, so the same images in the same
-        order are exchanged alike, whatever the size of the batches. A pool of size 0 gives the images themselves back.
+        Image i belongs to slot `batch.first_slot + i` and draws from `stream(purpose, batch.first_sample + i)`. A pool
+        of size 0 gives the images themselves back.
 
         Raises:
             UserError: the pool holds images of another size, because the crop was changed.
@@ -41,50 +46,56 @@ class ImagePool:
         images = images.detach()
         if self.size == 0:
             return images
-        self._match(images)
-        streams = (draws.stream(purpose, first_sample + index) for index in range(len(images)))
-        return torch.stack([self._exchange(image, stream) for image, stream in zip(images, streams, strict=True)])
+        return torch.stack(
+            [
+                self._exchange(
+                    image,
+                    self._slots.setdefault(batch.first_slot + index, []),
+                    batch.draws.stream(purpose, batch.first_sample + index),
+                )
+                for index, image in enumerate(images)
+            ]
+        )
 
-    def state_dict(self) -> dict[str, Tensor | int]:
-        """What the pool holds: `images` (count, 3, H, W), a copy, and their `count`."""
-        images = torch.stack(self._images) if self._images else torch.empty(0)
-        return {"images": images, "count": len(self._images)}
+    def state_dict(self) -> dict[int, Tensor]:
+        """What the pool holds: slot -> its images (count, 3, H, W), a copy."""
+        return {slot: torch.stack(images) for slot, images in self._slots.items() if images}
 
-    def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
+    def load_state_dict(self, state: Mapping[int, Tensor]) -> None:
         """Hold exactly what `state_dict` gave; the next `replay` moves it to the device of its images.
 
         Raises:
             UserError: more images were kept than this pool may hold.
         """
-        images, count = state["images"], state["count"]
-        assert isinstance(images, Tensor), "not the state of an image pool"
-        assert len(images) == count, f"{len(images)} images saved as {count}"
-        if len(images) > self.size:
+        count = max(map(len, state.values()), default=0)
+        if count > self.size:
             raise UserError(
                 f"the saved image pool holds {count} images, this one at most {self.size}: "
                 "keep the pool size as it was, or start a new run"
             )
         # Copies of their own: a view would keep the whole saved tensor alive until the last image is exchanged.
-        self._images = [image.clone() for image in images]
+        self._slots = {slot: [image.clone() for image in images] for slot, images in state.items()}
 
-    def _exchange(self, image: Tensor, stream: np.random.Generator) -> Tensor:
-        if len(self._images) < self.size:
-            self._images.append(image.clone())
+    def _exchange(self, image: Tensor, kept: list[Tensor], stream: np.random.Generator) -> Tensor:
+        self._match(image, kept)
+        if len(kept) < self.size:
+            kept.append(image.clone())
             return image
         if stream.random() < 0.5:
             return image
         place = int(stream.integers(self.size))
-        old, self._images[place] = self._images[place], image.clone()
+        old, kept[place] = kept[place], image.clone()
         return old
 
-    def _match(self, images: Tensor) -> None:
-        """Bring what is kept to the device and the dtype of the new images; refuse another size."""
-        if not self._images:
+    def _match(self, image: Tensor, kept: list[Tensor]) -> None:
+        """Bring what is kept to the device and the dtype of the new image; refuse another size."""
+        if not kept:
             return
-        kept, new = self._images[0].shape, images.shape[1:]
-        if kept != new:
+        was, new = kept[0].shape, image.shape
+        if was != new:
             raise UserError(
-                f"the image pool holds images of {kept[2]} x {kept[1]} px and got {new[2]} x {new[1]} px: "
+                f"the image pool holds images of {was[2]} x {was[1]} px and got {new[2]} x {new[1]} px: "
                 "keep the crop as it was, or start a new run"
             )
-        self._images = [image.to(images) for image in self._images]
+        if (kept[0].device, kept[0].dtype) != (image.device, image.dtype):
+            kept[:] = [each.to(image) for each in kept]

@@ -29,15 +29,19 @@ class Batch(Protocol):
     def first_sample(self) -> int:
         """The number in the run of the batch's first sample."""
 
+    @property
+    def first_slot(self) -> int:
+        """The place in the run's whole batch of the batch's first sample: several ranks, or parts, share one batch."""
 
-class Stateful(Protocol):
-    """What changes during training beside weights, such as an image pool."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors."""
+class Memory(Protocol):
+    """What a method remembers beside weights, such as an image pool, apart for every slot of the whole batch."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+    def state_dict(self) -> Mapping[int, Any]:
+        """Slot of the whole batch -> a tensor: what is remembered of it."""
+
+    def load_state_dict(self, state: Mapping[int, Any]) -> None:
+        """Restore what `state_dict` gave, of all slots or of some."""
 
 
 class Method(Protocol):
@@ -56,7 +60,7 @@ class Method(Protocol):
         """Direction (`ab`, `ba`) -> generator; what is averaged, previewed and used to translate."""
 
     @property
-    def memories(self) -> Mapping[str, Stateful]:
+    def memories(self) -> Mapping[str, Memory]:
         """Other state that changes during training, by name."""
 
     @property

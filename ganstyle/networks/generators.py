@@ -21,6 +21,7 @@ from ganstyle.networks.blocks import (
     require_rgb,
 )
 from ganstyle.networks.initialise import InitialisationName, initialise
+from ganstyle.networks.recompute import run_parts
 
 
 def extend(images: Tensor, *, bottom: int, right: int) -> Tensor:
@@ -76,6 +77,7 @@ class ResNetGenerator(nn.Module):
             conv=nn.Conv2d(width, IMAGE_CHANNELS, 7, padding=3, padding_mode="reflect"),
             tanh=nn.Tanh(),
         )
+        self.recomputes = False  # see `recompute`
         self.multiple_px = 2**halvings
         # Reflection needs more pixels than it pads: 4 for a 7x7 convolution, 2 for a 3x3 at the smallest size.
         self.minimum_px = max(4, 2 * self.multiple_px)
@@ -86,7 +88,8 @@ class ResNetGenerator(nn.Module):
         require_rgb(images)
         height, width = images.shape[2:]
         fitting = extend(images, bottom=self._lacking_px(height), right=self._lacking_px(width))
-        features = self.ups(self.blocks(self.downs(self.stem(fitting))))
+        parts = (self.stem, *self.downs, *self.blocks, *self.ups)
+        features = run_parts(parts, fitting, recomputes=self.recomputes and self.training)
         translated: Tensor = self.head(features)
         return translated[:, :, :height, :width]
 

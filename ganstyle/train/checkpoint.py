@@ -22,7 +22,7 @@ STEP_FILE = re.compile(r"step-(\d{8,})\.pt")
 class Stateful(Protocol):
     """Anything that can be saved and restored."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Mapping[Any, Any]:
         """Plain values and tensors."""
 
     def load_state_dict(self, state: Any) -> Any:
@@ -37,6 +37,7 @@ class Checkpoints:
         parts: everything that changes, by name; saved and restored in this order.
         facts: what is needed to use the weights (specs of the networks), stored as it is.
         keep: how many by step are kept.
+        writes: whether this process writes them, or only takes part in gathering what they hold.
     """
 
     def __init__(
@@ -46,11 +47,14 @@ class Checkpoints:
         *,
         facts: Mapping[str, Any],
         keep: int,
+        writes: bool = True,
     ) -> None:
-        self.folder, self.parts, self.facts, self.keep = folder, parts, facts, keep
+        self.folder, self.parts, self.facts, self.keep, self.writes = folder, parts, facts, keep, writes
 
     def save(self, step: int) -> Path:
         """Write the checkpoint after `step` steps, then drop the oldest.
+
+        Of several ranks all call this, for some parts are gathered from all; one writes.
 
         Raises:
             RunFailed: a tensor is non-finite; nothing is written.
@@ -64,17 +68,21 @@ class Checkpoints:
                 else part.state_dict()
             )
         refuse_non_finite(state, step)
+        path = self.folder / f"step-{step:08d}.pt"
+        if self.writes:
+            self._write(state, path)
+        return path
+
+    def _write(self, state: Mapping[str, Any], path: Path) -> None:
         # In memory first: a disk that fills while torch writes its archive ends the whole process.
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save(dict(state), buffer)
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"step-{step:08d}.pt"
         with atomic_write(path) as file:
             file.write(buffer.getbuffer())
         for old in step_files(self.folder)[: -self.keep]:
             with suppress(OSError):  # Windows keeps a file that another process is reading
                 old.unlink()
-        return path
 
     def restore_latest(self, say: Callable[[str], None]) -> int:
         """Load the newest whole checkpoint and return its step; 0 where there is none.
@@ -100,6 +108,11 @@ class Checkpoints:
         if damaged:
             raise UserError(f"{self.folder}: none of its checkpoints can be read; take a fresh folder with --new")
         return 0
+
+    def restore(self, step: int) -> None:
+        """Load the checkpoint of this step, which another rank has chosen; none for step 0."""
+        if step:
+            self._restore(load_checkpoint(self.folder / f"step-{step:08d}.pt", mapped=False))
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         for name, part in self.parts.items():

@@ -12,48 +12,91 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
 from ganstyle.base.errors import UserError, one_line
 from ganstyle.base.keys import DEVICE_PATTERN
+from ganstyle.train.compiling import Judgement
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """Device, precision, compilation and CPU threads."""
+    """Device, precision, compilation, CPU threads, and whether the kernels of a step are captured as CUDA graphs."""
 
     device: str
     precision: str
     compile: bool
     threads: int
+    cuda_graphs: bool = False
+    ranks: int = 1
 
-    def fabric(self) -> Fabric:
-        """The engine for one process on this device; sets the number of CPU threads."""
+    def fabric(self, local_rank: int | None = None) -> Fabric:
+        """The engine for one process on this device; sets the number of CPU threads.
+
+        Args:
+            local_rank: the number of its device, where several processes of this machine train together.
+        """
         device = available_device(self.device)
+        if local_rank is not None and device.type == "cuda":
+            device = available_device(f"cuda:{local_rank}")
         torch.set_num_threads(self.threads)
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
         devices: Any = [device.index or 0] if device.type == "cuda" else 1
         precision: Any = {"float32": "32-true", "bfloat16": "bf16-mixed"}[self.precision]
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would say is said by the plan
-        fabric = Fabric(accelerator=device.type, devices=devices, precision=precision)
+        # Its own launching is not used: ranks are processes of one device each, which meet in `ranks`.
+        fabric = Fabric(accelerator=device.type, devices=devices, precision=precision, plugins=[LightningEnvironment()])
         fabric.launch()
         return fabric
 
 
+Judge = Callable[[torch.device, str], Judgement]
+
+
+def never_compile(device: torch.device, precision: str) -> Judgement:
+    """Decides for `auto` where a run's length and arithmetic are not known."""
+    return Judgement(False, f"training.compile: nothing to judge {precision} on {device} by: training runs eager")
+
+
 def decide(
-    device: str, precision: str, compile_choice: Literal["auto", True, False], say: Callable[[str], None]
+    device: str,
+    precision: str,
+    compile_choice: Literal["auto", True, False],
+    say: Callable[[str], None],
+    *,
+    cuda_graphs: bool = False,
+    judge: Judge = never_compile,
 ) -> Hardware:
     """Turn what the config asks for into what there is.
 
-    `auto` is bfloat16 on CUDA that has it, float32 elsewhere, and never compiles yet.
+    Precision `auto` is bfloat16 on CUDA that has it, float32 elsewhere. `judge` decides on a compilation that is
+    `auto`, from the device and the precision. CUDA graphs are taken only with compiled halves.
+
+    Raises:
+        UserError: the device is not there, or CUDA graphs are asked for on another device.
     """
     chosen = available_device(device)
+    check_cuda_graphs(chosen, cuda_graphs)
     if precision == "auto":
         good = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if good else "float32"
-    compiles = compile_choice is True and _compiler_works(chosen, say)
-    return Hardware(str(chosen), precision, compiles, torch.get_num_threads())
+    wanted = compile_choice
+    if wanted == "auto":
+        judgement = judge(chosen, precision)
+        say(judgement.reason)
+        wanted = judgement.compile
+    compiles = wanted and _compiler_works(chosen, say)
+    if cuda_graphs and not compiles:
+        say("training.cuda_graphs: graphs are made of compiled halves, and these are not compiled: there are none")
+    return Hardware(str(chosen), precision, compiles, torch.get_num_threads(), cuda_graphs and compiles)
+
+
+def check_cuda_graphs(device: torch.device, cuda_graphs: bool) -> None:
+    """`UserError` when CUDA graphs are asked for on another device."""
+    if cuda_graphs and device.type != "cuda":
+        raise UserError(f"training.cuda_graphs: needs a CUDA device, got {device}; use training.cuda_graphs=false")
 
 
 def available_device(name: str) -> torch.device:
@@ -88,10 +131,19 @@ def _compiler_works(device: torch.device, say: Callable[[str], None]) -> bool:
     return True
 
 
-def compile_halves(halves: Sequence[nn.Module]) -> None:
-    """Compile a method's halves in place; their weights and names stay as they are."""
+def compile_halves(halves: Sequence[nn.Module], *, cuda_graphs: bool = False) -> None:
+    """Compile a method's halves in place; their weights and names stay as they are.
+
+    With `cuda_graphs` the kernels of a half are captured once and replayed. What a half gives is then overwritten
+    after the next `begin_step`: whatever is to outlive its step must be copied or read before.
+    """
     for half in halves:
-        half.compile(dynamic=False)
+        half.compile(dynamic=False, mode="reduce-overhead" if cuda_graphs else None)
+
+
+def begin_step() -> None:
+    """Let CUDA graphs overwrite the results of earlier steps; to be called before every step of a run that has them."""
+    torch.compiler.cudagraph_mark_step_begin()
 
 
 @contextlib.contextmanager

@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ganstyle.base.errors import RunFailed
 from ganstyle.methods.method import Batch, Method
+from ganstyle.networks.dropout import dropout_layers, set_dropout_keys
 from ganstyle.train.checkpoint import Checkpoints
 from ganstyle.train.descend import FiniteWatch, Optimizers
 from ganstyle.train.ema import MovingAverage
+from ganstyle.train.ranks import Ranks
 from ganstyle.train.schedule import LinearDecay
 from ganstyle.train.stop import StopRequest
 
@@ -73,28 +75,32 @@ def train(
     checkpoints: Checkpoints,
     tracker: Tracker,
     preview: Callable[[], bytes],
-    autocast: Callable[[], AbstractContextManager],
+    around_step: Callable[[], AbstractContextManager],
     advance: Callable[[int], None],
     meter: Callable[[int], Mapping[str, float]],
     stop: StopRequest,
+    ranks: Ranks,
+    parts: int = 1,
 ) -> int:
-    """Train from step `start` to the last, or until asked to stop; returns how many steps are done and saved."""
+    """Train from step `start` to the last, or until asked to stop; returns how many steps are done and saved.
+
+    Every rank runs this with the same arguments, and does the same things at the same steps.
+    """
     done = start
     for step, batch in batches.between(start, due.steps):
         watch.step = step
-        torch.manual_seed(batch.draws.key("torch", batch.first_sample))  # dropout, and whatever else a network draws
         optimizers.set_learning_rate(schedule.at(step))
-        with autocast():
-            losses = method.training_step(batch, optimizers)
+        with around_step():
+            losses = step_in_parts(method, batch, optimizers, parts)
         average.update(step)
         done = step + 1
         if due.log(done):
             watch.check()  # only here, and where something is saved or shown, is the device waited for
-            scalars = finite_floats(losses, done) | {"learning_rate": schedule.at(step)}
+            scalars = finite_floats(losses, done, ranks) | {"learning_rate": schedule.at(step)}
             tracker.log(done, {**scalars, **meter(done)})
-        if due.preview(done):
+        if due.preview(done) and ranks.first:
             tracker.images(done, "preview", preview())
-        stopping = stop.signal is not None  # asked once, so that a signal after the saving waits for the next step
+        stopping = ranks.any(stop.signal is not None)  # asked once: a later signal waits for the next step
         if due.checkpoint(done) or stopping:
             watch.check()
             checkpoints.save(done)
@@ -104,9 +110,47 @@ def train(
     return done
 
 
-def finite_floats(losses: Mapping[str, Tensor], done: int) -> dict[str, float]:
-    """Losses as Python floats, read from the device at once; `RunFailed` names those that are not finite."""
-    values = torch.stack([loss.detach().float() for loss in losses.values()]).tolist()
+def step_in_parts(method: Method, batch: Any, optimizers: Optimizers, parts: int) -> dict[str, Tensor]:
+    """One step on a batch, all at once or in parts that need less memory; the losses are the means over the parts.
+
+    Every group is updated with the last part, so that its gradient is that of the whole batch. That is the same step
+    as long as no part of it depends on an update that the step itself makes, as in CycleGAN.
+    """
+    if parts == 1:
+        return _step(method, batch, optimizers)
+    told: list[dict[str, Tensor]] = []
+    for part, images in enumerate(batch.split(parts)):
+        optimizers.begin_part(part, parts)
+        losses = _step(method, images, optimizers)
+        # Copies: a CUDA graph writes the next part's losses into the same memory.
+        told.append({name: loss.detach().clone() for name, loss in losses.items()})
+    return {name: torch.stack([losses[name] for losses in told]).mean(dim=0) for name in told[0]}
+
+
+def _step(method: Method, batch: Batch, optimizers: Optimizers) -> dict[str, Tensor]:
+    """One training step, with every draw of the networks keyed by the step and the batch's samples."""
+    torch.manual_seed(batch.draws.key("torch", batch.first_sample))  # whatever a network draws from torch itself
+    layers = dropout_layers(method.networks.values())
+    if layers:
+        set_dropout_keys(layers, _dropout_keys(batch))
+    return method.training_step(batch, optimizers)
+
+
+def _dropout_keys(batch: Batch) -> Tensor:
+    samples = range(batch.first_sample, batch.first_sample + len(batch.a))
+    keys = torch.tensor([batch.draws.key("dropout", sample) for sample in samples])
+    # From pinned memory the copy is only enqueued; from ordinary memory the device would be waited for.
+    return keys.pin_memory().to(batch.a.device, non_blocking=True) if batch.a.is_cuda else keys.to(batch.a.device)
+
+
+def finite_floats(losses: Mapping[str, Tensor], done: int, ranks: Ranks | None = None) -> dict[str, float]:
+    """Losses as Python floats, read from the device at once: their means over the ranks.
+
+    Raises:
+        RunFailed: names those that are not finite.
+    """
+    mean = (ranks or Ranks()).mean(torch.stack([loss.detach().float() for loss in losses.values()]))
+    values = mean.tolist()
     floats = dict(zip(losses, values, strict=True))
     bad = [name for name, value in floats.items() if not math.isfinite(value)]
     if bad:
@@ -115,25 +159,30 @@ def finite_floats(losses: Mapping[str, Tensor], done: int) -> dict[str, float]:
 
 
 class Meter:
-    """Images a second since it was last read, and memory.
+    """Images a second since it was last read, the share of that time spent waiting for data, and memory.
 
     Args:
         images: how many images of each domain a step takes.
         memory: gigabytes in use, if the system tells.
+        waited: seconds that the run has waited for data so far.
     """
 
-    def __init__(self, images: int, start: int, memory: Callable[[], float | None]) -> None:
-        self.images, self.memory = images, memory
-        self._step, self._time = start, time.perf_counter()
+    def __init__(
+        self, images: int, start: int, memory: Callable[[], float | None], waited: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self.images, self.memory, self.waited = images, memory, waited
+        self._step, self._time, self._waited = start, time.perf_counter(), 0.0
 
     def __call__(self, done: int) -> dict[str, float]:
         """The speed since the last call, for logging."""
         now = time.perf_counter()
         steps, seconds = done - self._step, max(now - self._time, 1e-9)
+        waiting, self._waited = self.waited() - self._waited, self.waited()
         self._step, self._time = done, now
         speed = {
             "speed/images_per_second": self.images * steps / seconds,
             "speed/seconds_per_step": seconds / max(steps, 1),
+            "speed/waiting_for_data": min(waiting / seconds, 1.0),
         }
         gigabytes = self.memory()
         return speed if gigabytes is None else speed | {"memory/gigabytes": gigabytes}

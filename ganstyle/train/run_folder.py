@@ -32,11 +32,20 @@ CHANGEABLE = {
     "training.keep_checkpoints": "",
     "training.precision": "the continuation is not bit for bit",
     "training.compile": "the continuation is not bit for bit",
+    "training.cuda_graphs": "the continuation is not bit for bit",
+    "training.recompute": "the continuation is not bit for bit when it is compiled",
+    "training.batch_size": "the image pools start empty, and the continuation is not bit for bit",
+    "training.accumulate": "the continuation is not bit for bit",
+    "devices": "the continuation is not bit for bit",
     "device": "the continuation is not bit for bit",
     "data.workers": "",
     "data.cache": "",
+    "data.crop_on": "",
     "tracking": "",
 }
+
+# Of these, the ones that are neither hardware nor without effect.
+CHANGING = ("training.steps", "training.batch_size", "training.accumulate")
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ def why_not_exact(
         hardware: what it goes on with.
         data: the facts of the images that it goes on with.
     """
-    reasons = ["training.steps was changed"] if "training.steps" in changed else []
+    reasons = [f"{key} was changed" for key in CHANGING if key in changed]
     was_on, is_on = asdict(record.hardware), asdict(hardware)
     reasons += [f"{key} was {was_on[key]} and is {is_on[key]}" for key in was_on if was_on[key] != is_on[key]]
     if _images(record.data) != _images(data):

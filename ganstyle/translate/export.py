@@ -109,6 +109,7 @@ def load_weights(generator: nn.Module, weights: Mapping[str, Tensor]) -> nn.Modu
             raise UserError(f"the weights are of another kind: {name} is {tensor.dtype}, not {expected[name].dtype}")
         if not torch.isfinite(tensor.float()).all():
             raise UserError(f"the weights hold NaN or infinity ({name}): take another checkpoint")
-    copies = {name: tensor.to(expected[name].dtype, copy=True) for name, tensor in weights.items()}
+    # Contiguous, wherever they come from: the order in memory decides how a convolution rounds.
+    copies = {name: tensor.to(expected[name].dtype, copy=True).contiguous() for name, tensor in weights.items()}
     generator.load_state_dict(copies, assign=True)
     return generator.eval().requires_grad_(False)

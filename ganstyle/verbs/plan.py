@@ -6,11 +6,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
+from ganstyle.assemble import build_method
 from ganstyle.base.config import Config
 from ganstyle.base.errors import UserError
 from ganstyle.data.cache import Preparation
 from ganstyle.data.domains import Domain, DomainFiles, domain_files, open_domain
-from ganstyle.train.hardware import Hardware, available_device, decide
+from ganstyle.train.compiling import Judgement
+from ganstyle.train.compiling import judge as judge_compilation
+from ganstyle.train.hardware import Hardware, Judge, available_device, check_cuda_graphs, decide
+from ganstyle.train.ranks import Ranks
 from ganstyle.train.run_folder import Record
 from ganstyle.train.schedule import steps_of
 
@@ -36,10 +42,21 @@ class Plan:
 
 def check_start(config: Config) -> None:
     """`UserError` for what keeps a new run from beginning here: devices and folders that are not there."""
-    if config.devices != 1:
-        raise UserError(f"devices: got {config.devices}, expected 1: training on several devices is not supported yet")
-    available_device(config.device)
+    check_devices(config)
+    check_cuda_graphs(available_device(config.device), config.training.cuda_graphs)
     _sides(config)
+
+
+def check_devices(config: Config) -> None:
+    """`UserError` for more devices than there are, or for a batch that cannot be spread over them."""
+    Ranks(count=config.devices).slots(config.training.batch_size, config.training.accumulate)
+    if config.devices == 1:
+        return
+    device = available_device(config.device)
+    if device.type == "mps" or device.index is not None:
+        raise UserError(f"devices: got {config.devices} of device={config.device}, expected device=cuda or device=cpu")
+    if device.type == "cuda" and config.devices > torch.cuda.device_count():
+        raise UserError(f"devices: got {config.devices}, this machine has {torch.cuda.device_count()} CUDA devices")
 
 
 def open_domains(config: Config, say: Say) -> dict[str, Domain]:
@@ -64,6 +81,7 @@ def plan_run(
     *,
     say: Say,
     asked: Collection[str] = (),
+    ranks: int = 1,
 ) -> Plan:
     """Settle what the config leaves open, and say it.
 
@@ -73,9 +91,13 @@ def plan_run(
         record: what was decided when the run began, which is kept; None for a new run.
         say: told of it, a line at a time.
         asked: keys that a resumed run was given anew; of these the hardware is decided again.
+        ranks: how many processes train together.
     """
     steps, decay_from = _length(config, domains, record)
-    plan = Plan(config, domains, _hardware(config, record, asked, say), steps, decay_from)
+    hardware = replace(_hardware(config, record, asked, say, steps=steps, ranks=ranks), ranks=ranks)
+    if record is not None and record.hardware.ranks != ranks:
+        hardware = replace(hardware, threads=torch.get_num_threads())  # other processes now share the same cores
+    plan = Plan(config, domains, hardware, steps, decay_from)
     _say_plan(plan, say)
     return plan
 
@@ -96,17 +118,38 @@ def _length(config: Config, domains: Mapping[str, Domain], record: Record | None
     return steps, decay_from if decay_from is not None else steps // 2
 
 
-def _hardware(config: Config, record: Record | None, asked: Collection[str], say: Say) -> Hardware:
-    training = config.training
+# What the hardware is decided by.
+DECIDING = {"device", "training.precision", "training.compile", "training.cuda_graphs"}
+
+
+def _judge(config: Config, *, steps: int, ranks: int) -> Judge:
+    """Whether compiling pays for so many steps, each spread over so many devices."""
+    sizes = {"batch_size": max(config.training.batch_size // ranks, 1), "crop_px": config.data.crop_px}
+
+    def judge(device: torch.device, precision: str) -> Judgement:
+        with torch.device("meta"):
+            method = build_method(config)
+        return judge_compilation(method, device, precision, steps=steps, **sizes)
+
+    return judge
+
+
+def _hardware(
+    config: Config, record: Record | None, asked: Collection[str], say: Say, *, steps: int, ranks: int
+) -> Hardware:
+    training, judge = config.training, _judge(config, steps=steps, ranks=ranks)
+    graphs = training.cuda_graphs
     if record is None:
-        return decide(config.device, training.precision, training.compile, say)
+        return decide(config.device, training.precision, training.compile, say, cuda_graphs=graphs, judge=judge)
     known = record.hardware
-    if not {"device", "training.precision", "training.compile"} & set(asked):
+    if not DECIDING & set(asked):
         return known
     device = config.device if "device" in asked else known.device
     precision = training.precision if "training.precision" in asked else known.precision
-    compiles: Any = training.compile if "training.compile" in asked else known.compile
-    return replace(decide(device, precision, compiles, say), threads=known.threads)
+    # Graphs need compilation: a run that has none may get it for them, one that has it keeps it.
+    anew = "training.compile" in asked or (graphs and not known.compile)
+    compiles: Any = training.compile if anew else known.compile
+    return replace(decide(device, precision, compiles, say, cuda_graphs=graphs, judge=judge), threads=known.threads)
 
 
 def _say_plan(plan: Plan, say: Say) -> None:
@@ -117,5 +160,6 @@ def _say_plan(plan: Plan, say: Say) -> None:
     training, hardware = plan.config.training, plan.hardware
     falls = f"constant to {plan.decay_from}, then falling to zero" if plan.decay_from < plan.steps else "constant"
     say(f"{plan.steps} steps of {training.batch_size}; learning rate {training.learning_rate:g} {falls}")
-    compiled = "compiled" if hardware.compile else "eager"
-    say(f"on {hardware.device}, {hardware.precision}, {compiled}, {hardware.threads} threads")
+    compiled = ("compiled, CUDA graphs" if hardware.cuda_graphs else "compiled") if hardware.compile else "eager"
+    several = f"{hardware.ranks} processes, each " if hardware.ranks > 1 else ""
+    say(f"{several}on {hardware.device}, {hardware.precision}, {compiled}, {hardware.threads} threads")

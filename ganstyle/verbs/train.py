@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ganstyle.assemble import build_method, check_config, model_facts
+from ganstyle.assemble import check_config
 from ganstyle.base.config import Config, flatten, load_config, merge, parse_words
-from ganstyle.base.draws import Draws
-from ganstyle.base.errors import RunFailed, UserError, one_line
-from ganstyle.base.files import write_text
-from ganstyle.data.augment import build_augment
-from ganstyle.data.batches import BatchStream, Cropping, StepDataset
+from ganstyle.base.errors import RunFailed, ToldElsewhere, UserError, one_line
 from ganstyle.data.domains import Domain
 from ganstyle.data.tensors import is_out_of_memory
-from ganstyle.methods.method import Method
-from ganstyle.tracking.console import ConsoleTracker
 from ganstyle.tracking.console import say as say_plainly
-from ganstyle.tracking.jsonl import FolderTracker
-from ganstyle.tracking.tracker import Tracker, Trackers
-from ganstyle.train.checkpoint import Checkpoints, load_checkpoint, step_files
-from ganstyle.train.descend import FiniteWatch, Optimizers, adam
-from ganstyle.train.ema import MovingAverage
-from ganstyle.train.hardware import Fabric, compile_halves, memory_used
-from ganstyle.train.loop import Due, Meter, train
-from ganstyle.train.preview import Previews
+from ganstyle.train.checkpoint import load_checkpoint, step_files
+from ganstyle.train.hardware import available_device
+from ganstyle.train.launcher import launch, was_launched
+from ganstyle.train.ranks import LostRank, Ranks, joined, started_together
 from ganstyle.train.run_folder import (
     Record,
     RunFolder,
@@ -41,30 +26,19 @@ from ganstyle.train.run_folder import (
     refuse_unchangeable,
     why_not_exact,
 )
-from ganstyle.train.schedule import LinearDecay
-from ganstyle.train.stop import StopRequest
-from ganstyle.verbs.plan import Plan, Say, check_start, open_domains, plan_run
+from ganstyle.verbs.plan import Plan, Say, check_devices, check_start, open_domains, plan_run
+from ganstyle.verbs.training import Outcome, build_training, run_training, silent
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a training command ended."""
-
-    folder: Path
-    step: int
-    steps: int
-    signal: int | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last step is done."""
-        return self.step >= self.steps
+if TYPE_CHECKING:
+    from lightning_fabric.plugins.environments import ClusterEnvironment
 
 
 def train_recipe(
     recipe: str, words: Sequence[str] = (), *, run: Path | None = None, new: bool = False, say: Say = say_plainly
 ) -> Outcome:
     """Train a recipe with `key=value` words; the same call again goes on where the run stopped.
+
+    With `devices: N` this process starts N others and waits for them; under torchrun or srun it is one of them.
 
     Args:
         recipe: a name (`cyclegan-lite`) or the path of a YAML file.
@@ -81,22 +55,28 @@ def train_recipe(
     config = check_config(values)
     path = run if run is not None else Path("runs", config.name)
     folder = RunFolder(fresh_folder(path) if new else path)
-    if folder.exists():
-        refuse_other_config(folder, folder.config(), values)
-        with folder.locked():
-            if finished := _finished(folder, config, say):
-                return finished
-    else:
-        check_start(config)
-    with _failures_in_one_line(folder, config):
-        # What is wrong with the images is found before there is a folder that holds them to this config.
-        domains = open_domains(config, say)
-        with folder.locked():
-            if folder.exists():
-                refuse_other_config(folder, folder.config(), values)
-            else:
-                folder.write_config(values)
-            return _train(folder, plan_run(config, domains, folder.record(), say=say), changed={}, say=say)
+
+    def check() -> None:
+        if folder.exists():
+            refuse_other_config(folder, folder.config(), values)
+        else:
+            check_start(config)
+
+    def settle(domains: Mapping[str, Domain], ranks: Ranks) -> Plan:
+        if folder.exists():
+            refuse_other_config(folder, folder.config(), values)
+        else:
+            folder.write_config(values)
+        return plan_run(config, domains, folder.record(), ranks=ranks.count, say=say)
+
+    environment = started_together()
+    if environment is None and config.devices > 1:
+        check()
+        return _launched(folder, config, ["train", recipe, *words, "--run", str(folder.path)])
+    with _ranks(environment, config) as ranks:
+        # Each rank looked for a fresh folder, and the first one may have made it meanwhile.
+        folder = RunFolder(ranks.share(folder.path))
+        return _train_together(ranks, folder, config, check=check, settle=settle, changed={}, say=say)
 
 
 def resume_run(run: Path, words: Sequence[str] = (), *, say: Say = say_plainly) -> Outcome:
@@ -112,19 +92,107 @@ def resume_run(run: Path, words: Sequence[str] = (), *, say: Say = say_plainly) 
         # A longer run keeps the step at which its learning rate began to fall.
         values["training"]["decay_from"] = decay_from
     config = check_config(values)
-    if "training.steps" in changed and changed["training.steps"] < folder.last_step():
-        got, step = changed["training.steps"], folder.last_step()
-        raise UserError(f"training.steps: got {got}, but {run} is at step {step} already")
-    with folder.locked():
-        if finished := _finished(folder, config, say):
-            return finished
+
+    def check() -> None:
+        if "training.steps" in changed and changed["training.steps"] < folder.last_step():
+            got, step = changed["training.steps"], folder.last_step()
+            raise UserError(f"training.steps: got {got}, but {run} is at step {step} already")
+
+    def settle(domains: Mapping[str, Domain], ranks: Ranks) -> Plan:
+        plan = plan_run(config, domains, folder.record(), ranks=ranks.count, asked=asked, say=say)
+        if changed:
+            folder.write_config(values)
+        return plan
+
+    environment = started_together()
+    if environment is None and config.devices > 1:
+        check()
+        return _launched(folder, config, ["train", "--resume", str(run), *words])
+    with _ranks(environment, config) as ranks:
+        return _train_together(ranks, folder, config, check=check, settle=settle, changed=changed, say=say)
+
+
+@contextmanager
+def _ranks(environment: ClusterEnvironment | None, config: Config) -> Iterator[Ranks]:
+    """The ranks of this run; of those that lose another one, at most the first speaks."""
+    if environment is not None and config.devices not in (1, environment.world_size()):
+        count = environment.world_size()
+        raise UserError(f"devices: got {config.devices}, but {count} processes were started; leave it out")
+    try:
+        with joined(environment, available_device(config.device).type) as ranks:
+            yield ranks
+    except LostRank as error:
+        if was_launched() or (environment is not None and environment.global_rank() > 0):
+            raise ToldElsewhere(1) from error
+        raise
+
+
+def _launched(folder: RunFolder, config: Config, arguments: Sequence[str]) -> Outcome:
+    """Train in one process for each device of this machine; what each of them does is `_train_together`."""
+    check_devices(config)
+    try:
+        ended_by = launch(config.devices, arguments)
+    except ToldElsewhere:
+        raise
+    except RunFailed as error:
+        raise RunFailed(f"{error}; {_last_good(folder)}; the same command goes on from there") from error
+    record = folder.record()
+    assert record is not None, "a run that ended well has a record"
+    return Outcome(folder.path, folder.last_step(), record.data["steps"], ended_by)
+
+
+def _train_together(
+    ranks: Ranks,
+    folder: RunFolder,
+    config: Config,
+    *,
+    check: Callable[[], None],
+    settle: Callable[[Mapping[str, Domain], Ranks], Plan],
+    changed: Mapping[str, object],
+    say: Say,
+) -> Outcome:
+    """Train as one of the ranks; the first one alone looks at the folder, decides and speaks.
+
+    Args:
+        ranks: who trains.
+        folder: the run's.
+        config: what is asked for.
+        check: refuses what cannot be, before the images are opened.
+        settle: writes the config and decides what it leaves open; the folder is locked.
+        changed: keys that were given another value since the run began.
+        say: told of everything that a person should know.
+    """
+    say = say if ranks.first else silent
+    finished = None
+    if ranks.first:
+        check()
+        if folder.exists():
+            with folder.locked():
+                finished = _finished(folder, config, say)
+    if finished := ranks.share(finished):
+        return finished
     with _failures_in_one_line(folder, config):
-        domains = open_domains(config, say)
-        with folder.locked():
-            plan = plan_run(config, domains, folder.record(), asked=asked, say=say)
-            if changed:
-                folder.write_config(values)
-            return _train(folder, plan, changed=changed, say=say)
+        # What is wrong with the images is found before there is a folder that holds them to this config.
+        domains, mistake = _opened(config, ranks, say)
+        with folder.locked() if ranks.first else nullcontext():
+            plan = settle(domains, ranks) if ranks.first else None
+            decided = ranks.share((plan.hardware, plan.steps, plan.decay_from) if plan else None)
+            if mistake is not None:
+                raise mistake
+            assert decided is not None
+            plan = plan or Plan(config, domains, *decided)
+            ranks.refuse_difference(plan.data_facts(), "the training images")
+            return _train(folder, plan, ranks, changed=changed, say=say)
+
+
+def _opened(config: Config, ranks: Ranks, say: Say) -> tuple[dict[str, Domain], UserError | None]:
+    """The images of both sides; a mistake that the first rank will find too is its to tell."""
+    try:
+        return open_domains(config, say), None
+    except UserError as mistake:
+        if ranks.first:
+            raise
+        return {}, mistake
 
 
 def _finished(folder: RunFolder, config: Config, say: Say) -> Outcome | None:
@@ -152,8 +220,10 @@ def _failures_in_one_line(folder: RunFolder, config: Config) -> Iterator[None]:
     """Say of a failure what can be done, and how to go on."""
     try:
         yield
+    except LostRank as error:
+        raise LostRank(f"{error}; {_last_good(folder)}; the same command goes on from there") from error
     except RunFailed as error:
-        raise RunFailed(f"{error}; {_where_to_go_on(folder)}") from error
+        raise RunFailed(f"{error}; {_last_good(folder)}; a lower training.learning_rate may help") from error
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -165,28 +235,24 @@ def _failures_in_one_line(folder: RunFolder, config: Config) -> Iterator[None]:
         ) from error
 
 
-def _where_to_go_on(folder: RunFolder) -> str:
+def _last_good(folder: RunFolder) -> str:
     step = folder.last_step()
-    if not step:
-        return "no checkpoint was written yet; a lower training.learning_rate may help"
-    return f"the last good checkpoint is step {step} in {folder.checkpoints}; a lower training.learning_rate may help"
+    return (
+        f"the last good checkpoint is step {step} in {folder.checkpoints}" if step else "no checkpoint was written yet"
+    )
 
 
-def _train(folder: RunFolder, plan: Plan, *, changed: Mapping[str, object], say: Say) -> Outcome:
-    """Restore what there is and train to the end of the plan; the folder is locked."""
-    record = folder.record()
-    if record is not None and folder.last_step():
-        reasons = why_not_exact(changed, record, hardware=plan.hardware, data=plan.data_facts())
-        if reasons:
-            say(f"not bit for bit the run that it would have been: {'; '.join(reasons)}")
-    folder.write_record(Record(plan.hardware, plan.data_facts(), library_versions()))
-    training = build_training(plan, folder)
-    start = training.checkpoints.restore_latest(say)
+def _train(folder: RunFolder, plan: Plan, ranks: Ranks, *, changed: Mapping[str, object], say: Say) -> Outcome:
+    """Restore what there is and train to the end of the plan; the first rank has locked the folder."""
+    if ranks.first:
+        _record(folder, plan, changed, say)
+    training = build_training(plan, folder, ranks)
+    start = training.restore(say)
     if start >= plan.steps:
         return _finished(folder, plan.config, say) or Outcome(folder.path, start, plan.steps)
     if start:
         say(f"going on from step {start}")
-    outcome = _run(training, plan, folder, start=start)
+    outcome = run_training(training, plan, folder, start=start)
     if outcome.finished:
         say(f"finished {plan.steps} steps; to translate: ganstyle translate PHOTOS OUT --model {folder.path}")
     else:
@@ -195,103 +261,11 @@ def _train(folder: RunFolder, plan: Plan, *, changed: Mapping[str, object], say:
     return outcome
 
 
-@dataclass(frozen=True)
-class Training:
-    """What is trained, and everything that changes with it."""
-
-    method: Method
-    optimizers: Optimizers
-    average: MovingAverage
-    watch: FiniteWatch
-    checkpoints: Checkpoints
-    fabric: Fabric
-
-
-def build_training(plan: Plan, folder: RunFolder) -> Training:
-    """The networks, freshly initialised on the plan's device, their optimisers and their average."""
-    config, fabric = plan.config, plan.hardware.fabric()
-    method = build_method(config)
-    for network in method.networks.values():
-        network.to(fabric.device).train()
-    watch = FiniteWatch(fabric.device)
-    optimizers = adam(method.optimised, fabric, watch, learning_rate=config.training.learning_rate)
-    average = MovingAverage(method.translators, config.training.ema_decay)
-    checkpoints = Checkpoints(
-        folder.checkpoints,
-        {"networks": method.networks, "optimizers": optimizers, "ema": average, "memories": method.memories},
-        facts=model_facts(config, method),
-        keep=config.training.keep_checkpoints,
-    )
-    return Training(method, optimizers, average, watch, checkpoints, fabric)
-
-
-def _run(training: Training, plan: Plan, folder: RunFolder, *, start: int) -> Outcome:
-    """Train from step `start`, watched by the trackers, until the end or a signal."""
-    config, device = plan.config.training, training.fabric.device
-    if plan.hardware.compile:
-        compile_halves(training.method.halves)
-    console = ConsoleTracker(start=start, steps=plan.steps)
-    tracker = Trackers(
-        [FolderTracker(folder.path, start=start, warn=console.say), console, *_wandb(folder, plan.config, console.say)]
-    )
-    try:
-        with StopRequest(console.say) as stop:
-            done = train(
-                training.method,
-                _batches(plan, device),
-                training.optimizers,
-                start=start,
-                due=Due(plan.steps, config.log_every, config.preview_every, config.checkpoint_every),
-                schedule=LinearDecay(config.learning_rate, plan.steps, plan.decay_from),
-                average=training.average,
-                watch=training.watch,
-                checkpoints=training.checkpoints,
-                tracker=tracker,
-                preview=_previews(training.average, plan, device),
-                autocast=training.fabric.autocast,
-                advance=console.advance,
-                meter=Meter(config.batch_size, start, lambda: memory_used(device)),
-                stop=stop,
-            )
-    except RunFailed as error:
-        tracker.alert("training stopped", str(error))
-        raise
-    finally:
-        tracker.close()
-    return Outcome(folder.path, done, plan.steps, stop.signal)
-
-
-def _batches(plan: Plan, device: torch.device) -> BatchStream:
-    data, domains = plan.config.data, plan.domains
-    dataset = StepDataset(
-        domains["a"].train,
-        domains["b"].train,
-        Cropping(data.crop_px, data.flip, build_augment(data.augment)),
-        draws=Draws(plan.config.seed),
-        batch_size=plan.config.training.batch_size,
-    )
-    return BatchStream(dataset, workers=data.workers, device=device)
-
-
-def _previews(average: MovingAverage, plan: Plan, device: torch.device) -> Previews:
-    domains: Mapping[str, Domain] = plan.domains
-    return Previews(average.best_models, domains["a"], domains["b"], crop_px=plan.config.data.crop_px, device=device)
-
-
-def _wandb(folder: RunFolder, config: Config, say: Say) -> list[Tracker]:
-    settings = config.tracking.wandb
-    if settings.mode == "disabled":
-        return []
-    from ganstyle.tracking.wandb import WandbTracker  # noqa: PLC0415 - a second, and only when it is asked for
-
-    values = config.model_dump(include={"seed", "method", "generator", "discriminator", "training"})
-    options = settings.model_dump() | {"name": settings.name or config.name}
-    return [WandbTracker(folder.path, settings=options, config=values, run_id=_wandb_id(folder), warn=say)]
-
-
-def _wandb_id(folder: RunFolder) -> str:
-    """The run's id in W&B, the same whenever it goes on."""
-    file = folder.path / "wandb-id.json"
-    if not file.is_file():
-        write_text(file, json.dumps(secrets.token_hex(4)))
-    return json.loads(file.read_text(encoding="utf-8"))
+def _record(folder: RunFolder, plan: Plan, changed: Mapping[str, object], say: Say) -> None:
+    """Keep what was decided; say what keeps a resumed run from going on exactly."""
+    record = folder.record()
+    if record is not None and folder.last_step():
+        reasons = why_not_exact(changed, record, hardware=plan.hardware, data=plan.data_facts())
+        if reasons:
+            say(f"not bit for bit the run that it would have been: {'; '.join(reasons)}")
+    folder.write_record(Record(plan.hardware, plan.data_facts(), library_versions()))

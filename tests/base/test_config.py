@@ -90,6 +90,9 @@ def test_the_smallest_config_takes_every_default() -> None:
         ({"training": {"steps": None}}, "training.steps: nothing given; give one of steps and epochs"),
         ({"training": {"steps": 3, "epochs": 2}}, "training.steps: steps and epochs given; give one of"),
         ({"training": {"decay_from": 1, "decay_from_epoch": 1}}, "training.decay_from_epoch: stands in place of"),
+        ({"training": {"cuda_graphs": True, "compile": False}}, "training.cuda_graphs: graphs are made of compiled"),
+        ({"training": {"cuda_graphs": True, "accumulate": 2}}, "training.cuda_graphs: does not go with training.acc"),
+        ({"training": {"recompute": 1}}, "training.recompute: got 1, expected true or false"),
     ],
 )
 def test_each_mistake_says_where_what_and_what_is_allowed(sections: dict[str, Any], line: str) -> None:

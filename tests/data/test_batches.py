@@ -56,6 +56,17 @@ def noisy(count: int, seed: int = 0, size: tuple[int, int] = (24, 20)) -> Subset
     return Subset(Arrays(arrays), range(count))
 
 
+@pytest.fixture
+def packed_pair(tmp_path: Path) -> tuple[Subset, Subset]:
+    """Two domains in one pack."""
+    paths = []
+    for number in range(5):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(noisy(5)[number]).save(paths[-1])
+    images, _ = open_images(paths, Preparation(20, "short_side"), cache=True, say=lambda _: None)
+    return Subset(images, range(5)), Subset(images, [3, 1])
+
+
 def stream(
     a: Subset,
     b: Subset,
@@ -66,11 +77,11 @@ def stream(
     flip: bool = True,
     augment: Augment | None = None,
     workers: int = 0,
+    slots: range | None = None,
 ) -> BatchStream:
     cropping = Cropping(crop_px, flip, augment)
-    return BatchStream(
-        StepDataset(a, b, cropping, draws=Draws(seed), batch_size=batch_size), workers=workers, device=CPU
-    )
+    dataset = StepDataset(a, b, cropping, draws=Draws(seed), batch_size=batch_size, slots=slots)
+    return BatchStream(dataset, workers=workers, device=CPU)
 
 
 def drawn(batches: BatchStream, start: int, stop: int) -> dict[int, ImageBatch]:
@@ -131,6 +142,49 @@ def test_slots_of_a_batch_are_successive_samples() -> None:
         assert batch.first_sample == 4 * step
         assert levels(batch.a) == [levels(singles[4 * step + slot].a)[0] for slot in range(4)]
         assert levels(batch.b) == [levels(singles[4 * step + slot].b)[0] for slot in range(4)]
+
+
+@pytest.mark.parametrize("spread", [[range(1), range(1, 2), range(2, 3)], [range(2), range(2, 3)]])
+def test_the_parts_of_a_batch_are_together_what_it_is_whole(spread: list[range]) -> None:
+    sides = noisy(5), noisy(4, 1)
+    augment = build_augment(PIPELINE)
+    whole = drawn(stream(*sides, batch_size=3, augment=augment), 2, 12)
+    parts = [drawn(stream(*sides, batch_size=3, augment=augment, slots=slots), 2, 12) for slots in spread]
+    for step, batch in whole.items():
+        found = [part[step] for part in parts]
+        assert torch.equal(torch.cat([each.a for each in found]), batch.a)
+        assert torch.equal(torch.cat([each.b for each in found]), batch.b)
+        assert [each.first_slot for each in found] == [slots.start for slots in spread]
+        assert [each.first_sample for each in found] == [3 * step + slots.start for slots in spread]
+        assert all(each.draws == batch.draws for each in found)
+
+
+@pytest.mark.parametrize("slots", [range(0), range(2, 4), range(0, 3, 2), range(-1, 2)])
+def test_slots_that_a_batch_does_not_have(slots: range) -> None:
+    with pytest.raises(AssertionError):
+        stream(flat(1), flat(1), batch_size=3, slots=slots)
+
+
+def test_a_batch_is_split_into_views() -> None:
+    batch = drawn(stream(noisy(7), noisy(7), batch_size=8, slots=range(2, 8)), 3, 4)[3]
+    parts = batch.split(3)
+    assert [len(part.a) for part in parts] == [len(part.b) for part in parts] == [2, 2, 2]
+    assert torch.equal(torch.cat([part.a for part in parts]), batch.a)
+    assert torch.equal(torch.cat([part.b for part in parts]), batch.b)
+    assert [(part.first_sample, part.first_slot) for part in parts] == [(26, 2), (28, 4), (30, 6)]
+    assert {part.draws for part in parts} == {batch.draws}
+    assert all(part.a.untyped_storage().data_ptr() == batch.a.untyped_storage().data_ptr() for part in parts)
+    (whole,) = batch.split(1)
+    assert same(whole, batch)
+    with pytest.raises(AssertionError, match="6 images in 4 parts"):
+        batch.split(4)
+
+
+def test_batches_lie_channels_last() -> None:
+    for batch_size in (1, 3):
+        batch = drawn(stream(noisy(3), noisy(3), batch_size=batch_size), 0, 1)[0]
+        for images in (batch.a, batch.b, *(part.a for part in batch.split(batch_size))):
+            assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_batch_larger_than_its_domain() -> None:
@@ -198,6 +252,38 @@ def test_it_travels_to_spawned_workers() -> None:
     travelled = BatchStream(pickle.loads(pickle.dumps(batches.dataset)), workers=0, device=CPU)
     one, other = drawn(batches, 0, 4), drawn(travelled, 0, 4)
     assert all(same(one[step], other[step]) for step in range(4))
+
+
+def test_it_works_with_spawned_workers(packed_pair: tuple[Subset, Subset]) -> None:
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        spawned = drawn(stream(*packed_pair, crop_px=16, augment=build_augment(PIPELINE), workers=1), 3, 7)
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+    here = drawn(stream(*packed_pair, crop_px=16, augment=build_augment(PIPELINE)), 3, 7)
+    assert list(spawned) == list(here) == [3, 4, 5, 6]
+    assert all(same(spawned[step], here[step]) for step in here)
+
+
+def slow(pixels: np.ndarray, seed: int) -> np.ndarray:
+    time.sleep(0.01)
+    return pixels
+
+
+def test_the_time_that_its_consumer_waits_is_counted() -> None:
+    batches = stream(noisy(2), noisy(2), augment=slow)
+    assert batches.waited_s == 0
+    began, slept = time.perf_counter(), 0.0
+    for _ in batches.between(0, 3):
+        paused = time.perf_counter()
+        time.sleep(0.05)
+        slept += time.perf_counter() - paused
+    # Three steps of two images, and nothing of the consumer's own time.
+    assert 6 * 0.01 <= batches.waited_s <= time.perf_counter() - began - slept
+    before = batches.waited_s
+    drawn(batches, 3, 4)
+    assert batches.waited_s >= before + 2 * 0.01
 
 
 # Crops and flips

@@ -32,6 +32,8 @@ def test_a_batch_keeps_its_order() -> None:
         assert torch.equal(tensor[number], to_tensor(batch[number])[0])
     assert np.array_equal(to_pixels(tensor), batch)
     assert torch.equal(scale(torch.from_numpy(batch)), tensor)
+    assert tensor.is_contiguous()
+    assert scale(torch.from_numpy(batch)).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_what_lies_outside_is_clipped_and_the_rest_rounded() -> None:

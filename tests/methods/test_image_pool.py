@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,22 +29,27 @@ def numbers(images: Tensor) -> list[int]:
     return [int(image[0, 0, 0]) for image in images]
 
 
+def place(step: int, *, sample: int = 0, slot: int = 0, draws: Draws = DRAWS) -> SimpleNamespace:
+    """What a pool asks of a batch whose first image is this sample, in this slot."""
+    return SimpleNamespace(draws=draws.at(step), first_sample=sample, first_slot=slot)
+
+
 def run(pool: ImagePool, steps: range, batch_size: int) -> list[int]:
     """Replay numbered images; step t brings the images t * batch_size and on."""
     result: list[int] = []
     for step in steps:
         images = batch(step * batch_size, batch_size)
-        result += numbers(pool.replay(images, DRAWS.at(step), "pool_a", 0))
+        result += numbers(pool.replay(images, "pool_a", place(step)))
     return result
 
 
 def simulated(size: int, steps: range, batch_size: int) -> list[int]:
-    """The history as a plain list of numbers."""
-    history: list[int] = []
+    """The histories as plain lists of numbers, one for each slot."""
+    histories: list[list[int]] = [[] for _ in range(batch_size)]
     result: list[int] = []
     for step in steps:
         for sample in range(batch_size):
-            newest = step * batch_size + sample
+            newest, history = step * batch_size + sample, histories[sample]
             stream = DRAWS.at(step).stream("pool_a", sample)
             if len(history) < size:
                 history.append(newest)
@@ -62,7 +68,7 @@ def test_against_a_plain_list(size: int, batch_size: int) -> None:
     steps = range(120)
     result = run(ImagePool(size), steps, batch_size)
     assert result == simulated(size, steps, batch_size)
-    assert result[:size] == list(range(size))
+    assert result[: size * batch_size] == list(range(size * batch_size))
     assert result != list(range(len(result)))
 
 
@@ -83,8 +89,8 @@ def test_the_size_of_the_batch_does_not_matter() -> None:
     together, alone = ImagePool(3), ImagePool(3)
     for step in range(20):
         images = batch(step * 4, 4)
-        expected = together.replay(images, DRAWS.at(step), "pool_a", 0)
-        singles = [alone.replay(images[i : i + 1], DRAWS.at(step), "pool_a", i) for i in range(4)]
+        expected = together.replay(images, "pool_a", place(step))
+        singles = [alone.replay(images[i : i + 1], "pool_a", place(step, sample=i, slot=i)) for i in range(4)]
         assert torch.equal(torch.cat(singles), expected)
 
 
@@ -93,7 +99,7 @@ def test_purpose_and_step_change_what_is_replayed() -> None:
     for purpose, seed in (("pool_a", 7), ("pool_b", 7), ("pool_a", 8)):
         pool = ImagePool(2)
         draws = Draws(seed)
-        results.append([numbers(pool.replay(batch(t, 1), draws.at(t), purpose, 0))[0] for t in range(40)])
+        results.append([numbers(pool.replay(batch(t, 1), purpose, place(t, draws=draws)))[0] for t in range(40)])
     assert results[0] != results[1]
     assert results[0] != results[2]
 
@@ -101,7 +107,7 @@ def test_purpose_and_step_change_what_is_replayed() -> None:
 def test_a_pool_of_none_gives_its_input_back() -> None:
     pool = ImagePool(0)
     assert run(pool, range(5), 2) == list(range(10))
-    assert pool.state_dict()["count"] == 0
+    assert pool.state_dict() == {}
 
 
 def test_no_gradient_passes_and_no_graph_is_kept() -> None:
@@ -110,14 +116,14 @@ def test_no_gradient_passes_and_no_graph_is_kept() -> None:
         for step in range(6):
             images = batch(step, 1).requires_grad_() * 2
             assert images.requires_grad
-            assert not pool.replay(images, DRAWS.at(step), "pool_a", 0).requires_grad
+            assert not pool.replay(images, "pool_a", place(step)).requires_grad
 
 
 def test_what_is_kept_and_given_is_safe_from_later_changes_in_place() -> None:
     pool, given = ImagePool(2), []
     for step in range(40):
         images = batch(step, 1)
-        replayed = pool.replay(images, DRAWS.at(step), "pool_a", 0)
+        replayed = pool.replay(images, "pool_a", place(step))
         given += numbers(replayed)
         images.fill_(-1)
         replayed.fill_(-1)
@@ -128,17 +134,15 @@ def test_what_is_kept_and_given_is_safe_from_later_changes_in_place() -> None:
 def test_the_dtype_is_kept(dtype: torch.dtype) -> None:
     pool = ImagePool(2)
     for step in range(6):
-        assert pool.replay(batch(step, 2).to(dtype), DRAWS.at(step), "pool_a", 0).dtype == dtype
-    kept = pool.state_dict()["images"]
-    assert isinstance(kept, Tensor)
-    assert kept.dtype == dtype
+        assert pool.replay(batch(step, 2).to(dtype), "pool_a", place(step)).dtype == dtype
+    assert {images.dtype for images in pool.state_dict().values()} == {dtype}
 
 
 def test_kept_images_follow_a_change_of_precision() -> None:
     pool = ImagePool(2)
     run(pool, range(2), 1)
     for step in range(2, 12):
-        result = pool.replay(batch(step, 1).bfloat16(), DRAWS.at(step), "pool_a", 0)
+        result = pool.replay(batch(step, 1).bfloat16(), "pool_a", place(step))
         assert result.dtype == torch.bfloat16
 
 
@@ -154,10 +158,8 @@ def test_a_restored_pool_goes_on_exactly(interruption: int, tmp_path: Path) -> N
     second.load_state_dict(torch.load(tmp_path / "pool.pt", weights_only=True))
     assert before + run(second, range(interruption, 60), 1) == expected
     end, other = uninterrupted.state_dict(), second.state_dict()
-    assert end["count"] == other["count"] == 3
-    assert isinstance(end["images"], Tensor)
-    assert isinstance(other["images"], Tensor)
-    assert torch.equal(end["images"], other["images"])
+    assert len(end[0]) == len(other[0]) == 3
+    assert torch.equal(end[0], other[0])
 
 
 def test_a_state_is_a_copy() -> None:
@@ -165,21 +167,26 @@ def test_a_state_is_a_copy() -> None:
     run(pool, range(2), 1)
     state = pool.state_dict()
     run(pool, range(2, 30), 1)
-    assert isinstance(state["images"], Tensor)
-    assert numbers(state["images"]) == [0, 1]
+    assert numbers(state[0]) == [0, 1]
     restored = ImagePool(2)
     restored.load_state_dict(state)
-    state["images"].zero_()
-    kept = restored.state_dict()["images"]
-    assert isinstance(kept, Tensor)
-    assert numbers(kept) == [0, 1]
+    state[0].zero_()
+    assert numbers(restored.state_dict()[0]) == [0, 1]
+
+
+def test_a_slot_remembers_only_its_own() -> None:
+    pool = ImagePool(2)
+    for step in range(30):
+        given = numbers(pool.replay(batch(step * 2, 2), "pool_a", place(step, sample=step * 2, slot=4)))
+        assert [number % 2 for number in given] == [0, 1]
+    assert sorted(pool.state_dict()) == [4, 5]
 
 
 def test_another_size_of_images_is_refused_in_one_line() -> None:
     pool = ImagePool(2)
     run(pool, range(1), 1)
     with pytest.raises(UserError, match="holds images of 2 x 2 px and got 6 x 4 px: keep the crop") as caught:
-        pool.replay(torch.zeros(1, 3, 4, 6), DRAWS, "pool_a", 0)
+        pool.replay(torch.zeros(1, 3, 4, 6), "pool_a", place(1))
     assert "\n" not in str(caught.value)
 
 

@@ -21,6 +21,7 @@ from ganstyle.networks.blocks import (
     UpsamplingName,
     needs_bias,
     normalisation,
+    normalise_by_moments,
     require_rgb,
 )
 
@@ -74,6 +75,48 @@ def test_instance_norm_makes_zeros_of_flat_images_and_single_pixels(images: Tens
     assert result.abs().max() < 1e-3
     assert images.grad is not None
     assert images.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("mean", [0, 100])
+def test_the_formula_for_compilers_against_the_slow_one(memory_format: torch.memory_format, mean: float) -> None:
+    images = (seeded(2, 5, 33, 31) + mean).to(memory_format=memory_format)
+    difference = normalise_by_moments(images, 1e-5).double() - slow_instance_norm(images)
+    assert difference.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("images", [torch.full((1, 3, 9, 7), 0.3), torch.full((2, 3, 1, 1), -5.0)])
+def test_the_formula_for_compilers_makes_zeros_of_flat_images(images: Tensor) -> None:
+    images = images.clone().requires_grad_()
+    result = normalise_by_moments(images, 1e-5)
+    result.square().sum().backward()
+    assert result.abs().max() < 1e-3
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
+
+
+def test_the_formula_for_compilers_has_the_gradient_of_the_norm() -> None:
+    weights = seeded(2, 3, 6, 5, seed=1).double()
+    gradients = []
+    for norm in (InstanceNorm(3), lambda x: normalise_by_moments(x, 1e-5)):
+        images = seeded(2, 3, 6, 5).double().requires_grad_()
+        (norm(images) * weights).sum().backward()
+        assert images.grad is not None
+        gradients.append(images.grad)
+    assert torch.allclose(gradients[0], gradients[1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_instance_norm_is_the_eager_one(dtype: torch.dtype) -> None:
+    norm, compiled = InstanceNorm(3), InstanceNorm(3)
+    compiled.compile(dynamic=False, fullgraph=True)
+    large = (seeded(2, 3, 20, 12) + 100).contiguous(memory_format=torch.channels_last)
+    for images in (seeded(2, 3, 8, 9), large, torch.full((1, 3, 4, 4), 0.3), seeded(1, 3, 1, 1)):
+        expected, result = norm(images.to(dtype)), compiled(images.to(dtype))
+        assert result.dtype == dtype
+        assert torch.allclose(result.float(), expected.float(), rtol=2**-7 if dtype == torch.bfloat16 else 0, atol=1e-3)
 
 
 def test_instance_norm_has_neither_parameters_nor_buffers() -> None:

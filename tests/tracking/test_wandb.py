@@ -179,7 +179,7 @@ def test_pictures_can_be_kept_at_home(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_it_is_not_imported_unless_asked_for() -> None:
     code = (
         "import sys, ganstyle.tracking.wandb\n"
-        "from ganstyle.verbs.train import _wandb\n"
+        "from ganstyle.verbs.training import _wandb\n"
         "from ganstyle.base.config import parse_config\n"
         "assert _wandb(None, parse_config({'training': {'steps': 1}}), print) == []\n"
         "assert 'wandb' not in sys.modules, 'imported'\n"

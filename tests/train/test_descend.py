@@ -31,22 +31,89 @@ def losses(**values: float) -> dict[str, Tensor]:
     return {name: torch.tensor(value) for name, value in values.items()}
 
 
+class Weight(nn.Module):
+    """One parameter and nothing else."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values.clone())
+
+
+def plain_adam(module: nn.Module, rate: float) -> torch.optim.Adam:
+    return torch.optim.Adam(module.parameters(), lr=rate, betas=(0.5, 0.999), foreach=False)
+
+
 def test_descends_the_sum_of_the_losses() -> None:
-    weight = nn.Parameter(torch.tensor([1.0, 2.0]))
-    sgd = torch.optim.SGD([weight], lr=0.1)
-    weight.grad = torch.tensor([100.0, 100.0])  # of another group's backward; it must not count
-    Descent(fabric(), sgd, FiniteWatch(CPU)).descend({"x": 3 * weight.sum(), "y": (weight**2).sum()})
-    expected = torch.tensor([1 - 0.1 * (3 + 2 * 1), 2 - 0.1 * (3 + 2 * 2)])
-    torch.testing.assert_close(weight.detach(), expected)
+    ours, plain = Weight(torch.tensor([1.0, 2.0])), Weight(torch.tensor([1.0, 2.0]))
+    descent, optimizer = Descent(fabric(), [ours], FiniteWatch(CPU), learning_rate=0.1), plain_adam(plain, 0.1)
+    ours.values.grad = torch.tensor([100.0, 100.0])  # of another group's backward; it must not count
+    for factor in (3.0, -1.0, 0.5):
+        descent.descend({"x": factor * ours.values.sum(), "y": (ours.values**2).sum()})
+        optimizer.zero_grad()
+        (factor * plain.values.sum() + (plain.values**2).sum()).backward()
+        optimizer.step()
+    torch.testing.assert_close(ours.values, plain.values)
+
+
+def network(*, channels_last: bool) -> nn.Sequential:
+    torch.manual_seed(3)
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.Flatten(), nn.Linear(5 * 4 * 4, 2))
+    return layers.to(memory_format=torch.channels_last) if channels_last else layers
+
+
+def images(number: int, count: int = 4) -> Tensor:
+    pixels = torch.rand(count, 3, 6, 6, generator=torch.Generator().manual_seed(number))
+    return pixels.to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_channels_last_weights_and_parts_of_a_batch_change_nothing(parts: int) -> None:
+    ours, plain = network(channels_last=True), network(channels_last=False)
+    assert not ours[0].weight.is_contiguous()
+    optimizers = adam({"only": [ours]}, fabric(), FiniteWatch(CPU), learning_rate=0.01)
+    optimizer = plain_adam(plain, 0.01)
+    for number in range(4):
+        batch = images(number)
+        for part, piece in enumerate(batch.chunk(parts)):
+            optimizers.begin_part(part, parts)
+            optimizers.only.descend({"x": (ours(piece) ** 2).mean(), "y": ours(piece).abs().mean()})
+        optimizer.zero_grad()
+        ((plain(batch) ** 2).mean() + plain(batch).abs().mean()).backward()
+        optimizer.step()
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(ours.get_parameter(name), parameter, rtol=1e-4, atol=1e-5)
+
+
+def test_a_state_does_not_tell_how_weights_lie_in_memory() -> None:
+    """A run saved where weights are channels-last goes on where they are not."""
+
+    def trained(steps: int, *, channels_last: bool) -> tuple[nn.Sequential, Any]:
+        layers = network(channels_last=channels_last)
+        optimizers = adam({"only": [layers]}, fabric(), FiniteWatch(CPU), learning_rate=0.01)
+        for number in range(steps):
+            optimizers.only.descend({"x": (layers(images(number)) ** 2).mean()})
+        return layers, optimizers
+
+    layers, optimizers = trained(3, channels_last=True)
+    state = optimizers.state_dict()
+    for number, parameter in enumerate(layers.parameters()):
+        assert state["only"]["state"][number]["exp_avg"].shape == parameter.shape
+    other, restored = trained(0, channels_last=False)
+    other.load_state_dict(layers.state_dict())
+    restored.load_state_dict(copy.deepcopy(state))
+    for each, groups in ((layers, optimizers), (other, restored)):
+        groups.only.descend({"x": (each(images(9)) ** 2).mean()})
+    for name, parameter in other.named_parameters():
+        torch.testing.assert_close(layers.get_parameter(name), parameter, rtol=1e-4, atol=1e-6)
 
 
 def test_losses_of_lower_precision_are_summed_in_float32() -> None:
     """In bfloat16 256 + 1 is 256 again, and a gradient scaled by it would be too."""
     seen: list[Tensor] = []
     recorder = SimpleNamespace(device=CPU, backward=seen.append)
-    weight = nn.Parameter(torch.ones(()))
-    descent = Descent(recorder, torch.optim.SGD([weight], lr=0.1), FiniteWatch(CPU))  # type: ignore[arg-type]
-    large, small = (torch.tensor(value, dtype=torch.bfloat16) * weight.bfloat16() for value in (256.0, 1.0))
+    weight = Weight(torch.ones(()))
+    descent = Descent(recorder, [weight], FiniteWatch(CPU), learning_rate=0.1)  # type: ignore[arg-type]
+    large, small = (torch.tensor(value, dtype=torch.bfloat16) * weight.values.bfloat16() for value in (256.0, 1.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         descent.descend({"large": large, "small": small})
     assert seen[0].dtype == torch.float32
@@ -116,7 +183,7 @@ def test_a_whole_step_never_waits_for_the_device() -> None:
 
     def step(number: int) -> None:
         images = torch.rand(2, 3, 16, 16)
-        batch = SimpleNamespace(a=images, b=-images, draws=Draws(0, number), first_sample=2 * number)
+        batch = SimpleNamespace(a=images, b=-images, draws=Draws(0, number), first_sample=2 * number, first_slot=0)
         watch.step = number
         method.training_step(batch, optimizers)
         average.update(number)

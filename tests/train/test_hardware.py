@@ -9,7 +9,16 @@ from torch import nn
 from ganstyle.base.errors import UserError
 from ganstyle.data.tensors import is_out_of_memory
 from ganstyle.train import hardware
-from ganstyle.train.hardware import Hardware, available_device, compile_halves, decide, memory_used
+from ganstyle.train.compiling import Judgement
+from ganstyle.train.hardware import (
+    Hardware,
+    available_device,
+    begin_step,
+    check_cuda_graphs,
+    compile_halves,
+    decide,
+    memory_used,
+)
 
 
 @pytest.fixture
@@ -60,9 +69,65 @@ def test_precision(devices: dict[str, int | bool], device: str, asked: str, bflo
     assert decide(device, asked, False, lambda _: None).precision == precision
 
 
-def test_auto_never_compiles_and_threads_are_noted() -> None:
+def test_without_a_judge_auto_never_compiles_and_threads_are_noted() -> None:
     decided = decide("cpu", "auto", "auto", lambda _: None)
     assert decided == Hardware("cpu", "float32", compile=False, threads=torch.get_num_threads())
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_auto_compiles_as_it_is_judged(monkeypatch: pytest.MonkeyPatch, pays: bool) -> None:
+    asked: list[tuple[torch.device, str]] = []
+
+    def judge(device: torch.device, precision: str) -> Judgement:
+        asked.append((device, precision))
+        return Judgement(pays, "because")
+
+    monkeypatch.setattr(hardware, "_compiler_works", lambda *_: True)
+    told: list[str] = []
+    assert decide("cpu", "bfloat16", "auto", told.append, judge=judge).compile is pays
+    assert asked == [(torch.device("cpu"), "bfloat16")]
+    assert told == ["because"]
+
+
+@pytest.mark.parametrize("choice", [True, False])
+def test_a_choice_is_not_judged(monkeypatch: pytest.MonkeyPatch, choice: bool) -> None:
+    def judge(*_: object) -> Judgement:
+        raise AssertionError
+
+    monkeypatch.setattr(hardware, "_compiler_works", lambda *_: True)
+    assert decide("cpu", "auto", choice, lambda _: None, judge=judge).compile is choice
+
+
+def test_cuda_graphs_need_a_cuda_device(devices: dict[str, int | bool]) -> None:
+    with pytest.raises(UserError) as error:
+        decide("cpu", "auto", True, lambda _: None, cuda_graphs=True)
+    assert str(error.value) == "training.cuda_graphs: needs a CUDA device, got cpu; use training.cuda_graphs=false"
+    check_cuda_graphs(torch.device("cuda:1"), True)
+    check_cuda_graphs(torch.device("cpu"), False)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_cuda_graphs_come_with_compiled_halves_only(
+    devices: dict[str, int | bool], monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    devices["cuda"] = 1
+    monkeypatch.setattr(hardware, "_compiler_works", lambda *_: works)
+    told: list[str] = []
+    decided = decide("cuda", "float32", True, told.append, cuda_graphs=True)
+    assert (decided.compile, decided.cuda_graphs) == (works, works)
+    assert len(told) == (0 if works else 1)
+    assert all(line.startswith("training.cuda_graphs: ") for line in told)
+    assert decide("cuda", "float32", True, told.append).cuda_graphs is False
+
+
+def test_graphs_are_a_mode_of_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[object] = []
+    half = nn.Linear(1, 1)
+    monkeypatch.setattr(half, "compile", lambda **options: modes.append(options["mode"]))
+    compile_halves([half])
+    compile_halves([half], cuda_graphs=True)
+    begin_step()  # harmless without CUDA
+    assert modes == [None, "reduce-overhead"]
 
 
 def test_a_missing_compiler_is_said_and_training_runs_eager(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +185,7 @@ def test_out_of_memory_in_every_dialect(error: Exception, expected: bool) -> Non
 
 def test_memory_of_this_process() -> None:
     used = memory_used(torch.device("cpu"))
+    assert used is not None
     assert math.isfinite(used)
     assert 0.01 < used < 1000
 

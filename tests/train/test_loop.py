@@ -20,6 +20,7 @@ from ganstyle.train.checkpoint import Checkpoints, load_checkpoint, step_files
 from ganstyle.train.descend import FiniteWatch, adam
 from ganstyle.train.ema import MovingAverage
 from ganstyle.train.loop import Due, Meter, finite_floats, train
+from ganstyle.train.ranks import Ranks
 from ganstyle.train.schedule import LinearDecay
 from ganstyle.train.stop import StopRequest
 
@@ -91,10 +92,11 @@ class Run:
                 checkpoints=self.checkpoints,
                 tracker=self.told,
                 preview=lambda: b"picture",
-                autocast=nullcontext,
+                around_step=nullcontext,
                 advance=advance or self.advanced.append,
                 meter=lambda done: {"speed/images_per_second": float(done)},
                 stop=self.stop,
+                ranks=Ranks(),
             )
 
     def saved(self) -> list[int]:
@@ -228,12 +230,18 @@ def test_due_at_multiples_and_at_the_end() -> None:
 def test_meter(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    meter = Meter(3, 50, lambda: 1.5)
+    waited = [0.0]
+    meter = Meter(3, 50, lambda: 1.5, lambda: waited[0])
     now[0] += 4
+    waited[0] += 1
     assert meter(60) == {
         "speed/images_per_second": pytest.approx(3 * 10 / 4),
         "speed/seconds_per_step": pytest.approx(0.4),
+        "speed/waiting_for_data": pytest.approx(1 / 4),
         "memory/gigabytes": 1.5,
     }
     now[0] += 1
     assert meter(61)["speed/images_per_second"] == pytest.approx(3)
+    now[0] += 2
+    waited[0] += 1
+    assert meter(62)["speed/waiting_for_data"] == pytest.approx(1 / 2)

@@ -46,6 +46,8 @@ def test_a_run_leaves_everything_that_is_needed(tmp_path: Path) -> None:
         "precision": "float32",
         "compile": False,
         "threads": torch.get_num_threads(),
+        "cuda_graphs": False,
+        "ranks": 1,
     }
     assert kept["versions"]["torch"]
     assert len(kept["data"]["fingerprint_a"]) == 32
@@ -144,7 +146,7 @@ def empty(folder: Path) -> str:
     ("key", "value", "message"),
     [
         ("device", "cuda", "device: cuda is not available here"),
-        ("devices", "2", "devices: got 2, expected 1"),
+        ("devices", "2", "training.batch_size: got 1, expected a multiple of 2"),
         ("data.b", "nowhere", r"data\.b: there is no folder or file 'nowhere'"),
         ("data.b", "EMPTY", r"data\.b: none of the 0 files"),
         ("generator.width", "many", r"generator\.width: got 'many', expected a whole number"),
@@ -345,7 +347,7 @@ def test_a_persons_mistake_is_one_error_and_code_2(
 
 
 def test_wandb_gets_one_id_for_the_whole_run(tmp_path: Path) -> None:
-    from ganstyle.verbs.train import _wandb_id
+    from ganstyle.verbs.training import _wandb_id
 
     first = _wandb_id(RunFolder(tmp_path))
     assert _wandb_id(RunFolder(tmp_path)) == first
