@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,3 +88,9 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_nothing_was_left_to_fill_in() -> None:
     assert re.findall(r"@[A-Z]+@|TODO|XXX", (ROOT / "README.md").read_text(encoding="utf-8")) == []
+
+
+def test_the_table_of_measurements_is_that_of_the_results() -> None:
+    command = [sys.executable, "scripts/benchmarks/table.py", "--check", "README.md"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -45,6 +45,13 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[str]) -> Non
         time.sleep(0.05)
 
 
+def alive(processes: list[int]) -> list[int]:
+    """Those of them that have not ended."""
+    found = subprocess.run(["ps", "-eo", "pid,stat"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in found.splitlines()[1:]]
+    return [int(pid) for pid, state in rows if int(pid) in processes and not state.startswith("Z")]
+
+
 def saved(run: Path) -> int:
     files = step_files(run / "checkpoints")
     return int(files[-1].stem.split("-")[1]) if files else 0
@@ -93,6 +100,7 @@ def test_a_killed_rank_ends_the_run_in_one_line_and_the_same_command_goes_on(tmp
     assert process.returncode == 1, said
     told = [line for line in said.splitlines() if "error" in line.lower()]
     assert len(told) == 1, said
+    assert ranks_below(process.pid) == []
     assert re.search(
         rf"rank \d \(process {victim}\) was killed by SIGKILL; the last good checkpoint is step {saved(run)} in .*; "
         "the same command goes on",
@@ -109,6 +117,37 @@ def test_a_killed_rank_ends_the_run_in_one_line_and_the_same_command_goes_on(tmp
     assert process.returncode == 128 + signal.SIGTERM, said
     assert re.search(r"stopped at step \d+ of 100000, saved", said)
     assert "Traceback" not in said
+
+
+def test_a_second_interrupt_ends_all_at_once(tmp_path: Path) -> None:
+    tiny.data(tmp_path)
+    words = [*arguments(tmp_path, {**LONG, "devices": "2"}), "--run", str(tmp_path / "run")]
+    process = tiny.start(words, tmp_path / "cache")
+    wait_until(lambda: saved(tmp_path / "run") >= 10, process)
+    ranks = ranks_below(process.pid)
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)  # as if they waited for a device that never answers
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert alive(ranks) == []
+
+
+def test_ranks_whose_launcher_was_killed_save_and_stop(tmp_path: Path) -> None:
+    tiny.data(tmp_path)
+    words = [*arguments(tmp_path, {**LONG, "training.checkpoint_every": "1000"}), "--run", str(tmp_path / "run")]
+    process = tiny.start([*words, "devices=2"], tmp_path / "cache")
+    wait_until((tmp_path / "run" / "lock").exists, process)
+    ranks = ranks_below(process.pid)
+    process.kill()
+    process.communicate(timeout=60)
+    end = time.monotonic() + 60
+    while alive(ranks) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert alive(ranks) == []
+    assert saved(tmp_path / "run") > 0
 
 
 def test_torchrun_restarts_and_the_run_resumes_by_itself(tmp_path: Path) -> None:

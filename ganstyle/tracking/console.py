@@ -87,7 +87,8 @@ class ConsoleTracker(SilentTracker):
 def _numbers(scalars: Mapping[str, float]) -> str:
     losses = [f"{_short(name)} {value:.3f}" for name, value in scalars.items() if _is_loss(name)]
     speed = scalars.get("speed/images_per_second", 0.0)
-    return "  ".join([*losses, f"{speed:.1f} images/s", f"{scalars.get('memory/gigabytes', 0.0):.1f} GB"])
+    waiting = f"{scalars.get('speed/waiting_for_data', 0.0):.0%} waiting for data"
+    return "  ".join([*losses, f"{speed:.1f} images/s", waiting, f"{scalars.get('memory/gigabytes', 0.0):.1f} GB"])
 
 
 def _short(name: str) -> str:

@@ -14,6 +14,7 @@ from ganstyle.base.errors import RunFailed
 from ganstyle.train.ranks import Ranks
 
 FUSED = ("cpu", "cuda")
+NEVER = 2**62
 
 
 class FiniteWatch:
@@ -31,18 +32,18 @@ class FiniteWatch:
         """Note which of these losses are not finite at the current step."""
         names = tuple(losses)
         if names not in self._seen:
-            self._seen[names] = torch.full((len(names),), -1, dtype=torch.int64, device=self._device)
+            self._seen[names] = torch.full((len(names),), NEVER, device=self._device)
         seen = self._seen[names]
         bad = ~torch.isfinite(torch.stack([loss.detach().float() for loss in losses.values()]))
-        seen.copy_(torch.where(bad & (seen < 0), self.step, seen))
+        seen.copy_(torch.where(bad & (seen == NEVER), self.step, seen))
 
     def check(self) -> None:
         """Raise `RunFailed` with the first bad step and its losses, if there was one."""
         bad = [
             (step, name)
             for names, seen in self._seen.items()
-            for name, step in zip(names, self._ranks.latest(seen).tolist(), strict=True)
-            if step >= 0
+            for name, step in zip(names, self._ranks.earliest(seen).tolist(), strict=True)
+            if step < NEVER
         ]
         if bad:
             first = min(step for step, _ in bad)

@@ -39,7 +39,7 @@ class Hardware:
         """
         device = available_device(self.device)
         if local_rank is not None and device.type == "cuda":
-            device = available_device(f"cuda:{local_rank}")
+            device = device_of_rank(local_rank)
         torch.set_num_threads(self.threads)
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -50,6 +50,12 @@ class Hardware:
         fabric = Fabric(accelerator=device.type, devices=devices, precision=precision, plugins=[LightningEnvironment()])
         fabric.launch()
         return fabric
+
+
+def device_of_rank(local_rank: int) -> torch.device:
+    """The GPU of one of several processes on a machine: its own number, or the only one that SLURM shows it."""
+    shown_one = torch.cuda.device_count() == 1 and "SLURM_LOCALID" in os.environ
+    return available_device("cuda:0" if shown_one else f"cuda:{local_rank}")
 
 
 Judge = Callable[[torch.device, str], Judgement]

@@ -1,84 +1,92 @@
-"""Starts one process for each device of this machine, and tells how they ended."""
+"""Starts one process for each device of this machine, passes signals on, and tells how they ended."""
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
+import socket
+import subprocess
 import sys
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ganstyle.base.errors import RunFailed, ToldElsewhere
+from ganstyle.train.ranks import LAUNCHER, LOST
+from ganstyle.train.stop import StopRequest
 
-# Set for the ranks that are started here: what ends them is told once, by this process.
-LAUNCHED = "GANSTYLE_LAUNCHED"
-# How long ranks may take to finish their step and save.
-STOP_SECONDS = 600
+POLL_S = 0.1
+# After one rank has ended the others find out by themselves; those that wait for a device may not.
+PATIENCE_S = 30.0
 
 
-def launch(count: int, arguments: Sequence[str]) -> signal.Signals | None:
-    """Run `ganstyle` with these arguments in `count` processes that train together; returns the signal that ended it.
+def launch(count: int, arguments: Sequence[str], *, stop: StopRequest) -> None:
+    """Run `ganstyle` with these arguments in `count` processes that train together, until all have ended.
+
+    A signal that `stop` notes is passed on: the ranks finish their step and save. What interrupts this function, such
+    as a second Ctrl-C, ends them at once.
 
     Raises:
         RunFailed: a rank was killed; the others have been stopped.
         ToldElsewhere: a rank ended by itself and has said why.
     """
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        shutdown_timeout=STOP_SECONDS,
-    )
+    environment = _environment(count)
+    command = [sys.executable, "-m", "ganstyle", *arguments]
+    processes = [
+        # Sessions of their own: a terminal's Ctrl-C reaches them once, through this process.
+        subprocess.Popen(
+            command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, start_new_session=True
+        )
+        for rank in range(count)
+    ]
     try:
-        with _environment(count):
-            elastic_launch(config, sys.executable)("-m", "ganstyle", *arguments)
-    except SignalException as stopped:
-        return signal.Signals(stopped.sigval)
-    except ChildFailedError as failed:
-        raise _told(list(failed.failures.values())) from failed
-    return None
-
-
-def was_launched() -> bool:
-    """Whether this process is one of several that `launch` started."""
-    return LAUNCHED in os.environ
-
-
-def _told(failures: Sequence[ProcessFailure]) -> RunFailed:
-    # The agent ends those that are left by SIGTERM, so that says nothing where another one ended otherwise.
-    causes = [failure for failure in failures if failure.exitcode != -signal.SIGTERM] or failures
-    killed = [failure for failure in causes if failure.exitcode < 0]
-    if killed:
-        first = min(killed, key=lambda failure: failure.timestamp)
-        return RunFailed(f"rank {first.local_rank} (process {first.pid}) was killed by {first.signal_name()}")
-    return ToldElsewhere(max(failure.exitcode for failure in causes))
-
-
-@contextmanager
-def _environment(count: int) -> Iterator[None]:
-    """Variables for the ranks; the elastic agent's own messages are left out, for they say in many lines what we do."""
-    before = dict(os.environ)
-    loggers = [logging.getLogger(name) for name in ("torch.distributed.elastic", "torch.distributed.run")]
-    levels = [logger.level for logger in loggers]
-    os.environ[LAUNCHED] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // count)))
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
+        _wait(processes, stop)
     finally:
-        os.environ.clear()
-        os.environ.update(before)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _wait(processes: Sequence[subprocess.Popen], stop: StopRequest) -> None:
+    passed_on = False
+    ended: dict[int, int] = {}  # rank -> exit code, in the order of ending
+    deadline = float("inf")
+    while len(ended) < len(processes) and time.monotonic() < deadline:
+        if stop.signal is not None and not passed_on:
+            passed_on = True
+            for process in processes:
+                process.terminate()
+        for rank, process in enumerate(processes):
+            if rank not in ended and process.poll() is not None:
+                ended[rank] = process.returncode
+                if process.returncode and not passed_on:
+                    deadline = min(deadline, time.monotonic() + PATIENCE_S)
+        time.sleep(POLL_S)
+    failures = {rank: code for rank, code in ended.items() if code != 0}
+    if failures and not passed_on:
+        raise _told(failures, {rank: process.pid for rank, process in enumerate(processes)})
+
+
+def _told(failures: Mapping[int, int], pids: Mapping[int, int]) -> RunFailed:
+    """What to say of the exit codes by rank, in the order of ending; below 0 they are signals."""
+    for rank, code in failures.items():
+        if code < 0:
+            return RunFailed(f"rank {rank} (process {pids[rank]}) was killed by {signal.Signals(-code).name}")
+    causes = [code for code in failures.values() if code != LOST]
+    return ToldElsewhere(causes[0]) if causes else RunFailed("the processes lost contact with each other")
+
+
+def _environment(count: int) -> dict[str, str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // count)))
+    return {
+        **os.environ,
+        LAUNCHER: str(os.getpid()),
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": threads,
+    }

@@ -18,7 +18,7 @@ from ganstyle.networks.dropout import dropout_layers, set_dropout_keys
 from ganstyle.train.checkpoint import Checkpoints
 from ganstyle.train.descend import FiniteWatch, Optimizers
 from ganstyle.train.ema import MovingAverage
-from ganstyle.train.ranks import Ranks
+from ganstyle.train.ranks import Ranks, launcher_is_gone
 from ganstyle.train.schedule import LinearDecay
 from ganstyle.train.stop import StopRequest
 
@@ -100,7 +100,8 @@ def train(
             tracker.log(done, {**scalars, **meter(done)})
         if due.preview(done) and ranks.first:
             tracker.images(done, "preview", preview())
-        stopping = ranks.any(stop.signal is not None)  # asked once: a later signal waits for the next step
+        # Asked once: a later signal waits for the next step.
+        stopping = ranks.any(stop.signal is not None or launcher_is_gone())
         if due.checkpoint(done) or stopping:
             watch.check()
             checkpoints.save(done)

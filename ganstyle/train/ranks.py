@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -18,9 +19,16 @@ from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvir
 from torch import Tensor
 
 from ganstyle.base.errors import RunFailed, UserError, one_line
+from ganstyle.train.hardware import device_of_rank
 
 T = TypeVar("T")
 FIRST = 0
+# Set, to its process, by what starts one process for each device of this machine.
+LAUNCHER = "GANSTYLE_LAUNCHER"
+# How a rank ends that has lost another one and leaves it to the launcher to say so.
+LOST = 76
+# Preparing many large photos takes long on one machine, while another one has them in its cache.
+TIMEOUT = timedelta(hours=2)
 
 
 class LostRank(RunFailed):
@@ -79,18 +87,18 @@ class Ranks:
             dist.all_reduce(total)
         return total / self.count
 
-    def latest(self, values: Tensor) -> Tensor:
-        """The elementwise maximum of a tensor over the ranks, which all call this."""
+    def earliest(self, values: Tensor) -> Tensor:
+        """The elementwise minimum of a tensor over the ranks, which all call this."""
         if self.count == 1:
             return values
-        most = values.clone()
+        least = values.clone()
         with _together():
-            dist.all_reduce(most, op=dist.ReduceOp.MAX)
-        return most
+            dist.all_reduce(least, op=dist.ReduceOp.MIN)
+        return least
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any rank; asked on the host, without waiting for a device."""
-        return bool(self.latest(torch.tensor(int(flag)))) if self.count > 1 else flag
+        return not self.earliest(torch.tensor(int(not flag))) if self.count > 1 else flag
 
     def share(self, value: T) -> T:
         """The first rank's value, on every rank."""
@@ -102,17 +110,17 @@ class Ranks:
         return box[0]
 
     def gather(self, value: T) -> list[T]:
-        """Every rank's value, in order, on every rank; tensors must be on the CPU."""
+        """Every rank's value, in order, on the first rank, elsewhere only its own; tensors must be on the CPU."""
         if self.count == 1:
             return [value]
-        box: list[Any] = [None] * self.count
+        box: list[Any] | None = [None] * self.count if self.first else None
         with _together():
-            dist.all_gather_object(box, value)
-        return box
+            dist.gather_object(value, box, dst=FIRST)
+        return box if box is not None else [value]
 
     def refuse_difference(self, value: object, what: str) -> None:
         """`UserError` where the ranks do not all have the same value."""
-        if any(each != value for each in self.gather(value)):
+        if self.share(any(each != value for each in self.gather(value))):
             raise UserError(f"{what} differ between the {self.count} ranks: all must see the same files and settings")
 
 
@@ -130,7 +138,7 @@ class SpreadMemories:
         self.refilled = False
 
     def state_dict(self) -> dict[int, Any]:
-        """Every slot's state; all ranks call this."""
+        """Every slot's state on the first rank; all ranks call this."""
         own = {slot: tensor.cpu() for slot, tensor in self.memory.state_dict().items()}
         return {slot: state for part in self.ranks.gather(own) for slot, state in part.items()}
 
@@ -143,12 +151,22 @@ class SpreadMemories:
 
 def started_together() -> ClusterEnvironment | None:
     """Where torchrun or SLURM started this process as one of several; None where it is alone."""
-    if TorchElasticEnvironment.detect():
+    if was_launched() or TorchElasticEnvironment.detect():
         return _if_several(TorchElasticEnvironment())
     # Only srun sets this: in the script of a batch job, and in an interactive one, a process is alone.
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and SLURMEnvironment.detect():
         return _if_several(SLURMEnvironment())
     return None
+
+
+def was_launched() -> bool:
+    """Whether this process is one of several that another one started and watches."""
+    return LAUNCHER in os.environ
+
+
+def launcher_is_gone() -> bool:
+    """Whether nobody watches any more over this process and the others that were started with it."""
+    return was_launched() and os.environ[LAUNCHER] != str(os.getppid())
 
 
 def _if_several(environment: ClusterEnvironment) -> ClusterEnvironment | None:
@@ -168,24 +186,30 @@ def joined(environment: ClusterEnvironment | None, kind: str) -> Iterator[Ranks]
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
     ranks = Ranks(environment.global_rank(), environment.world_size(), environment.local_rank())
     if kind == "cuda":
-        torch.cuda.set_device(ranks.local_rank)
+        torch.cuda.set_device(device_of_rank(ranks.local_rank))
     with _together():
         # gloo for what stays on the host: agreeing to stop must not wait for a GPU.
         backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
         store = next(iter(dist.rendezvous("env://", rank=ranks.rank, world_size=ranks.count)))[0]
-        # torchrun's store outlives the ranks of an earlier attempt, and holds their addresses (torch 2.15).
-        attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-        dist.init_process_group(backend, store=attempt, rank=ranks.rank, world_size=ranks.count)
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":
+            # torchrun's store outlives the ranks of an earlier attempt, and holds their addresses (torch 2.15). Over
+            # several machines attempts are counted by each one for itself; there every attempt needs its own store.
+            store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        dist.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.count, timeout=TIMEOUT)
     yield ranks
     dist.destroy_process_group()  # not after an error: with a rank gone it would wait for it
+
+
+LOSING = re.compile("gloo|nccl|connect|peer|socket|timed out|broken pipe", re.IGNORECASE)
 
 
 @contextmanager
 def _together() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo and NCCL have no kind of their own
-        if isinstance(error, torch.OutOfMemoryError):
+    except RuntimeError as error:
+        # gloo has no kind of its own, and an error of the device may come up here as well.
+        if not isinstance(error, dist.DistError) and not LOSING.search(str(error)):
             raise
         reason = re.sub(r"\[[^\]]*/[^\]]*\] ", "", one_line(error))  # without the places in gloo's source
         raise LostRank(f"lost contact with another rank ({reason[:80]})") from error

@@ -42,14 +42,21 @@ class Plan:
 
 def check_start(config: Config) -> None:
     """`UserError` for what keeps a new run from beginning here: devices and folders that are not there."""
-    check_devices(config)
+    check_devices(config, config.devices)
     check_cuda_graphs(available_device(config.device), config.training.cuda_graphs)
     _sides(config)
 
 
-def check_devices(config: Config) -> None:
-    """`UserError` for more devices than there are, or for a batch that cannot be spread over them."""
-    Ranks(count=config.devices).slots(config.training.batch_size, config.training.accumulate)
+def check_devices(config: Config, count: int) -> None:
+    """`UserError` for what does not go with so many processes, or with parts of a batch."""
+    training = config.training
+    Ranks(count=count).slots(training.batch_size, training.accumulate)
+    norms = (config.generator.get("norm"), config.discriminator.get("norm"))
+    if "batch" in norms and (count > 1 or training.accumulate > 1 or training.recompute):
+        raise UserError(
+            "norm: batch takes its statistics over the whole batch, once a step, which does not go with several "
+            "devices, training.accumulate or training.recompute; use norm: instance"
+        )
     if config.devices == 1:
         return
     device = available_device(config.device)

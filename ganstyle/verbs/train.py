@@ -15,8 +15,8 @@ from ganstyle.data.tensors import is_out_of_memory
 from ganstyle.tracking.console import say as say_plainly
 from ganstyle.train.checkpoint import load_checkpoint, step_files
 from ganstyle.train.hardware import available_device
-from ganstyle.train.launcher import launch, was_launched
-from ganstyle.train.ranks import LostRank, Ranks, joined, started_together
+from ganstyle.train.launcher import launch
+from ganstyle.train.ranks import LOST, LostRank, Ranks, joined, started_together, was_launched
 from ganstyle.train.run_folder import (
     Record,
     RunFolder,
@@ -26,6 +26,7 @@ from ganstyle.train.run_folder import (
     refuse_unchangeable,
     why_not_exact,
 )
+from ganstyle.train.stop import StopRequest
 from ganstyle.verbs.plan import Plan, Say, check_devices, check_start, open_domains, plan_run
 from ganstyle.verbs.training import Outcome, build_training, run_training, silent
 
@@ -72,7 +73,9 @@ def train_recipe(
     environment = started_together()
     if environment is None and config.devices > 1:
         check()
-        return _launched(folder, config, ["train", recipe, *words, "--run", str(folder.path)])
+        return _launched(folder, config, ["train", recipe, *words, "--run", str(folder.path)], say)
+    if environment is not None and new:
+        raise UserError("--new: a restart would begin anew each time; name the run with name= instead")
     with _ranks(environment, config) as ranks:
         # Each rank looked for a fresh folder, and the first one may have made it meanwhile.
         folder = RunFolder(ranks.share(folder.path))
@@ -107,7 +110,7 @@ def resume_run(run: Path, words: Sequence[str] = (), *, say: Say = say_plainly) 
     environment = started_together()
     if environment is None and config.devices > 1:
         check()
-        return _launched(folder, config, ["train", "--resume", str(run), *words])
+        return _launched(folder, config, ["train", "--resume", str(run), *words], say)
     with _ranks(environment, config) as ranks:
         return _train_together(ranks, folder, config, check=check, settle=settle, changed=changed, say=say)
 
@@ -117,28 +120,35 @@ def _ranks(environment: ClusterEnvironment | None, config: Config) -> Iterator[R
     """The ranks of this run; of those that lose another one, at most the first speaks."""
     if environment is not None and config.devices not in (1, environment.world_size()):
         count = environment.world_size()
-        raise UserError(f"devices: got {config.devices}, but {count} processes were started; leave it out")
+        raise UserError(f"devices: got {config.devices}, but {count} processes were started: use devices={count}")
+    first, met = environment is None or environment.global_rank() == 0, False
     try:
         with joined(environment, available_device(config.device).type) as ranks:
+            met = True
             yield ranks
     except LostRank as error:
-        if was_launched() or (environment is not None and environment.global_rank() > 0):
+        if not first or (met and was_launched()):
+            raise ToldElsewhere(LOST) from error
+        raise
+    except RunFailed as error:
+        if not first:  # all have agreed on it
             raise ToldElsewhere(1) from error
         raise
 
 
-def _launched(folder: RunFolder, config: Config, arguments: Sequence[str]) -> Outcome:
+def _launched(folder: RunFolder, config: Config, arguments: Sequence[str], say: Say) -> Outcome:
     """Train in one process for each device of this machine; what each of them does is `_train_together`."""
-    check_devices(config)
+    check_devices(config, config.devices)
     try:
-        ended_by = launch(config.devices, arguments)
+        with StopRequest(say) as stop:
+            launch(config.devices, arguments, stop=stop)
     except ToldElsewhere:
         raise
     except RunFailed as error:
         raise RunFailed(f"{error}; {_last_good(folder)}; the same command goes on from there") from error
-    record = folder.record()
-    assert record is not None, "a run that ended well has a record"
-    return Outcome(folder.path, folder.last_step(), record.data["steps"], ended_by)
+    record = folder.record()  # none when it was stopped before anything was decided
+    steps = record.data["steps"] if record is not None else config.training.steps or 1
+    return Outcome(folder.path, folder.last_step(), steps, stop.signal)
 
 
 def _train_together(
@@ -165,6 +175,7 @@ def _train_together(
     say = say if ranks.first else silent
     finished = None
     if ranks.first:
+        check_devices(config, ranks.count)
         check()
         if folder.exists():
             with folder.locked():
@@ -230,8 +241,8 @@ def _failures_in_one_line(folder: RunFolder, config: Config) -> Iterator[None]:
         record = folder.record()
         device = record.hardware.device if record is not None else config.device
         raise UserError(
-            f"out of memory on {device} ({one_line(error)[:120]}): lower data.crop_px, training.batch_size, "
-            "generator.width or generator.blocks"
+            f"out of memory on {device} ({one_line(error)[:120]}): set training.recompute=true, or lower data.crop_px, "
+            "training.batch_size, generator.width or generator.blocks"
         ) from error
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganstyle.assemble import build_method, model_facts
 from ganstyle.base.config import Config
 from ganstyle.base.draws import Draws
-from ganstyle.base.errors import RunFailed, UserError
+from ganstyle.base.errors import RunFailed
 from ganstyle.base.files import write_text
 from ganstyle.data.augment import build_augment
 from ganstyle.data.batches import BatchStream, Cropping, StepDataset
@@ -80,12 +79,10 @@ class Training:
 def build_training(plan: Plan, folder: RunFolder, ranks: Ranks | None = None) -> Training:
     """The networks, freshly initialised on the plan's device, their optimisers and their average."""
     config, ranks = plan.config.training, ranks or Ranks()
-    ranks.slots(config.batch_size, config.accumulate)
     fabric = plan.hardware.fabric(ranks.local_rank if ranks.count > 1 else None)
     method = build_method(plan.config)
     for network in method.networks.values():
         network.to(fabric.device).to(memory_format=torch.channels_last).train()
-        _refuse_batch_norm(network, ranks)
     if config.recompute:
         for generator in method.translators.values():
             recompute(generator)
@@ -109,14 +106,6 @@ def build_training(plan: Plan, folder: RunFolder, ranks: Ranks | None = None) ->
     return Training(method, optimizers, average, watch, memories, checkpoints, fabric, ranks)
 
 
-def _refuse_batch_norm(network: torch.nn.Module, ranks: Ranks) -> None:
-    if ranks.count > 1 and any(isinstance(part, _BatchNorm) for part in network.modules()):
-        raise UserError(
-            "generator.norm and discriminator.norm: got 'batch' on several devices, where each would have its own "
-            "statistics; use instance"
-        )
-
-
 def run_training(training: Training, plan: Plan, folder: RunFolder, *, start: int) -> Outcome:
     """Train from step `start`, watched by the trackers, until the end or a signal."""
     config, device = plan.config.training, training.fabric.device
@@ -124,9 +113,9 @@ def run_training(training: Training, plan: Plan, folder: RunFolder, *, start: in
         compile_halves(training.method.halves, cuda_graphs=plan.hardware.cuda_graphs)
     ranks, stream = training.ranks, _batches(plan, training)
     say, advance, tracker = _trackers(plan, folder, ranks, start=start)
-    try:
-        # Of several ranks each gets its signal, also when another one has died: only what they agree on is told.
-        with StopRequest(say if ranks.count == 1 else silent) as stop:
+    # Of several ranks each gets its signal, also when another one has died: only what they agree on is told.
+    with StopRequest(say if ranks.count == 1 else silent) as stop:
+        try:
             done = train(
                 training.method,
                 stream,
@@ -146,13 +135,13 @@ def run_training(training: Training, plan: Plan, folder: RunFolder, *, start: in
                 ranks=ranks,
                 parts=config.accumulate,
             )
-    except LostRank:
-        raise  # the rank that ended has told why
-    except RunFailed as error:
-        tracker.alert("training stopped", str(error))
-        raise
-    finally:
-        tracker.close()
+        except LostRank:
+            raise  # the rank that ended has told why
+        except RunFailed as error:
+            tracker.alert("training stopped", str(error))
+            raise
+        finally:
+            tracker.close()
     return Outcome(folder.path, done, plan.steps, stop.signal)
 
 

@@ -17,6 +17,7 @@ from ganstyle.train.hardware import (
     check_cuda_graphs,
     compile_halves,
     decide,
+    device_of_rank,
     memory_used,
 )
 
@@ -52,6 +53,21 @@ def test_a_missing_number_says_how_many_there_are(devices: dict[str, int | bool]
     assert available_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(UserError, match="cuda:2 is not there: this machine has 2 CUDA devices, counted from 0"):
         available_device("cuda:2")
+
+
+def test_a_rank_takes_its_own_gpu_or_the_only_one_it_is_shown(
+    devices: dict[str, int | bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_LOCALID", raising=False)
+    devices["cuda"] = 4
+    assert [device_of_rank(rank) for rank in (0, 3)] == [torch.device("cuda:0"), torch.device("cuda:3")]
+    with pytest.raises(UserError, match="cuda:4 is not there: this machine has 4"):
+        device_of_rank(4)
+    devices["cuda"] = 1
+    with pytest.raises(UserError, match="cuda:3 is not there: this machine has 1"):
+        device_of_rank(3)
+    monkeypatch.setenv("SLURM_LOCALID", "3")  # srun --gpus-per-task=1 shows each task its own
+    assert device_of_rank(3) == torch.device("cuda:0")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganstyle.base.errors import RunFailed, ToldElsewhere, UserError
+from ganstyle.base.errors import ToldElsewhere, UserError
 from ganstyle.train import launcher, ranks
 from ganstyle.train.ranks import LostRank, Ranks, SpreadMemories, joined, started_together
 from tests.train.together import BATCH, SmallRun, saved, together
@@ -77,7 +77,7 @@ def test_alone_nothing_is_sent() -> None:
     one, tensor = Ranks(), torch.tensor([1.0, 2.0])
     one.average([tensor])
     assert one.mean(tensor) is tensor
-    assert one.latest(tensor) is tensor
+    assert one.earliest(tensor) is tensor
     assert (one.any(True), one.any(False)) == (True, False)
     assert one.share("x") == "x"
     assert one.gather("x") == ["x"]
@@ -119,6 +119,7 @@ def test_a_batch_of_another_size_begins_with_empty_pools(count: int) -> None:
 def test_difference_between_ranks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     several = Ranks(0, 2)
     monkeypatch.setattr(several, "gather", lambda value: [value, "other"])
+    monkeypatch.setattr(several, "share", lambda value: value)
     with pytest.raises(UserError, match="the images differ between the 2 ranks"):
         several.refuse_difference("one", "the images")
 
@@ -170,17 +171,20 @@ def test_srun_and_torchrun_are_recognised(monkeypatch: pytest.MonkeyPatch) -> No
         assert started_together() is None
 
 
-def failure(rank: int, exitcode: int, timestamp: int = 0) -> Any:
-    return SimpleNamespace(
-        local_rank=rank, exitcode=exitcode, pid=100 + rank, timestamp=timestamp, signal_name=lambda: "SIGKILL"
-    )
-
-
 def test_a_killed_rank_is_named_and_others_have_told_already() -> None:
-    told = launcher._told([failure(0, 1), failure(3, -9, 20), failure(1, -9, 10)])
-    assert isinstance(told, RunFailed)
+    pids = {0: 100, 1: 101, 2: 102}
+    told = launcher._told({0: ranks.LOST, 1: -9, 2: -15}, pids)
     assert str(told) == "rank 1 (process 101) was killed by SIGKILL"
-    assert "rank 2 " in str(launcher._told([failure(2, -15)]))
-    ended = launcher._told([failure(0, 2), failure(1, 1), failure(2, -15)])  # the last by the agent, for it was left
+    ended = launcher._told({1: ranks.LOST, 0: 2}, pids)
     assert isinstance(ended, ToldElsewhere)
     assert ended.code == 2
+    assert str(launcher._told({1: ranks.LOST, 0: ranks.LOST}, pids)) == "the processes lost contact with each other"
+
+
+def test_an_error_that_is_no_loss_of_contact_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(ranks.dist, "all_reduce", fails)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        Ranks(0, 2).average([torch.ones(1)])

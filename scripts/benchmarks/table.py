@@ -1,0 +1,150 @@
+"""Writes the README's table of measurements from the results that are kept; `--check README.md` only compares."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import inference
+import memory
+import train_step
+from case import Case
+from machine import BUSY_CORES
+
+from ganstyle.base.errors import UserError
+
+RESULTS = Path(__file__).parent / "results"
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+NOT_MEASURED = "not measured yet"
+BUSY = "Others used the machine meanwhile."
+Row = Mapping[str, Any]
+
+
+def times(row: Row) -> str:
+    low, high = row["interval"]
+    return f"{row['ratio']:.2f} times ({low:.2f}-{high:.2f})"
+
+
+def share_of_ceiling(row: Row) -> str:
+    return f"{row['share_of_ceiling']:.0%}"
+
+
+def share(row: Row) -> str:
+    return f"{row['share']:.1%}"
+
+
+def part_of_baseline(row: Row) -> str:
+    return f"{row['median_gb'] / row['baseline_gb']:.2f} ({row['median_gb']:.1f} against {row['baseline_gb']:.1f} GB)"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: what is measured, what is aimed at, and which row of which result says it."""
+
+    what: str
+    aim: str
+    result: str
+    row: str
+    said: Callable[[Row], str] = times
+
+
+def step(case: Case) -> str:
+    return f"step, {case.name}"
+
+
+_CPU64, _CPU64_EAGER, _CPU64_AVERAGE, _CPU64_BATCH, _CPU128 = train_step.CPU_CASES
+_H1, _H1_NO_TF32, _H1_GRAPHS, _, _H16, _ = train_step.CUDA_CASES
+_STEP = "Training step against the plain eager step"
+LINES = [
+    Line(f"{_STEP}, CPU, 64 px, compiled", "1.35 times", "train_step-cpu", step(_CPU64)),
+    Line(f"{_STEP}, CPU, 64 px, not compiled", "not slower", "train_step-cpu", step(_CPU64_EAGER)),
+    Line(f"{_STEP}, CPU, 64 px, compiled, ours with EMA", "", "train_step-cpu", step(_CPU64_AVERAGE)),
+    Line(f"{_STEP}, CPU, 64 px, batch 4, compiled", "", "train_step-cpu", step(_CPU64_BATCH)),
+    Line(f"{_STEP}, CPU, 128 px, compiled", "1.2 times", "train_step-cpu", step(_CPU128)),
+    Line(
+        "Compiled inference, CPU, 256 px: share of the float32 matrix product",
+        "85 %",
+        "inference-cpu",
+        f"inference, {replace(inference.CASES[0], precision='float32').name}",
+        share_of_ceiling,
+    ),
+    Line("Loader with the cache against decoding, 12 MP JPEGs", "10 times", "loader-cpu", "loader, 12 MP photos"),
+    Line("Loader with the cache against decoding, 256 px JPEGs", "", "loader-cpu", "loader, 256 px files"),
+    Line("Memory of a step at 128 px, CPU, part of the plain step's", "", "memory-cpu",
+         f"memory, {memory.CPU_CASES[0].name}", part_of_baseline),
+    Line("The same, recomputing activations", "", "memory-cpu",
+         f"memory, {memory.CPU_CASES[1].name}", part_of_baseline),
+    Line(f"{_STEP}, H200, 256 px, batch 1", "6 times", "train_step-cuda", step(_H1)),
+    Line(f"{_STEP} with TF32 off, H200, 256 px, batch 1", "", "train_step-cuda", step(_H1_NO_TF32)),
+    Line(f"{_STEP}, H200, 256 px, batch 1, CUDA graphs", "", "train_step-cuda", step(_H1_GRAPHS)),
+    Line(f"{_STEP}, H200, 256 px, batch 16", "10 times", "train_step-cuda", step(_H16)),
+    Line("Share of the bf16 matrix product, H200, batch 16", "35 %", "train_step-cuda", step(_H16), share_of_ceiling),
+    Line("Memory at batch 1, 256 px, H200, part of the plain step's", "half", "memory-cuda",
+         f"memory, {memory.CUDA_CASES[0].name}", part_of_baseline),
+    Line("Waiting for data, H200, 12 MP photos and the cache", "under 2 %", "loader-cuda", "waiting, 12 MP photos",
+         share),
+]  # fmt: skip
+
+
+def table(results: Path) -> str:
+    """The table in Markdown, and under it where the numbers are from."""
+    found = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("*.json"))}
+    lines = ["| what | aim | measured |", "|---|---|---|"]
+    lines += [f"| {line.what} | {line.aim} | {_measured(line, found)} |" for line in LINES]
+    origins = dict.fromkeys(_origin(row) for rows in found.values() for row in rows)
+    return "\n".join(lines + [part for origin in origins for part in ("", origin)])
+
+
+def _measured(line: Line, found: Mapping[str, list[Row]]) -> str:
+    rows = [row for row in found.get(line.result, []) if row["name"] == line.row]
+    return line.said(rows[0]) if rows else NOT_MEASURED
+
+
+def _origin(row: Row) -> str:
+    hardware, versions = row["hardware"], row["versions"]
+    machine = hardware.get("gpu", f"{hardware['cpu']}, {row['threads']} threads")
+    return (
+        f"Measured on {row['date']} on {machine}, PyTorch {versions['torch']}, Python {versions['python']}; "
+        f"ratios with their 95 % intervals.{' ' + BUSY if (row['others_busy_cores'] or 0) > BUSY_CORES else ''}"
+    )
+
+
+def with_table(text: str, new: str) -> str:
+    """A page with the table between its two markers replaced; `UserError` where they are not there."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"got a page without {BEGIN} and {END}, expected both, around the table")
+    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+
+
+def main(words: Iterable[str] | None = None) -> int:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path, nargs="?", default=Path("README.md"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when the page differs")
+    parsed = parser.parse_args(None if words is None else list(words))
+    try:
+        text = parsed.page.read_text(encoding="utf-8")
+        new = with_table(text, table(parsed.results))
+    except (OSError, UserError) as error:
+        print(f"error: {parsed.page}: {error}", file=sys.stderr)
+        return 2
+    if parsed.check and new != text:
+        print(
+            f"error: the table in {parsed.page} differs from the results: run scripts/benchmarks/table.py",
+            file=sys.stderr,
+        )
+        return 1
+    if not parsed.check:
+        parsed.page.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
