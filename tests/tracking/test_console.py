@@ -66,7 +66,8 @@ def test_plain_lines_where_there_is_no_terminal(
     assert captured.out == ""
     # 100 steps in 50 seconds, and 200 are left.
     assert captured.err == (
-        "step 200/400  cycle_a 0.123  discriminator_b 2.000  3.1 images/s  0% waiting for data  1.3 GB  1 min 40 s left\n"
+        "step 200/400  cycle_a 0.123  discriminator_b 2.000  3.1 images/s  0% waiting for data  1.3 GB  "
+        "1 min 40 s left\n"
         "training stopped: why\n"
     )
 
