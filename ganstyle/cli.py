@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ganstyle import __version__
-from ganstyle.base.errors import RunFailed, ToldElsewhere, UserError, printable
+from ganstyle.base.errors import LAUNCHER, RunFailed, ToldElsewhere, UserError, printable
 from ganstyle.tracking.console import error_console, say
 
 if TYPE_CHECKING:
@@ -287,6 +287,18 @@ def _fail(text: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Run the command line."""
+    try:
+        _run()
+    except SystemExit as ended:
+        if ended.code and LAUNCHER in os.environ:
+            # Another rank may be gone, and then the threads that were talking to it abort a process that tidies up.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ended.code if isinstance(ended.code, int) else 1)
+        raise
+
+
+def _run() -> None:
     try:
         app()
     except UserError as error:

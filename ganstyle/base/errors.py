@@ -1,5 +1,8 @@
 """What went wrong, told in one line."""
 
+# The environment variable of processes that train together, set by the one that started them and tells of failures.
+LAUNCHER = "GANSTYLE_LAUNCHER"
+
 
 class UserError(Exception):
     """A mistake that a person can mend: says what was got, what was expected and what to do.

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from ganstyle.base.errors import RunFailed, ToldElsewhere
-from ganstyle.train.ranks import LAUNCHER, LOST
+from ganstyle.base.errors import LAUNCHER, RunFailed, ToldElsewhere
+from ganstyle.train.ranks import LOST
 from ganstyle.train.stop import StopRequest
 
 POLL_S = 0.1
@@ -70,11 +70,13 @@ def _wait(processes: Sequence[subprocess.Popen], stop: StopRequest) -> None:
 
 def _told(failures: Mapping[int, int], pids: Mapping[int, int]) -> RunFailed:
     """What to say of the exit codes by rank, in the order of ending; below 0 they are signals."""
-    for rank, code in failures.items():
-        if code < 0:
-            return RunFailed(f"rank {rank} (process {pids[rank]}) was killed by {signal.Signals(-code).name}")
-    causes = [code for code in failures.values() if code != LOST]
-    return ToldElsewhere(causes[0]) if causes else RunFailed("the processes lost contact with each other")
+    causes = [(rank, code) for rank, code in failures.items() if code != LOST]
+    if not causes:
+        return RunFailed("the processes lost contact with each other")
+    rank, code = causes[0]
+    if code > 0:
+        return ToldElsewhere(code)
+    return RunFailed(f"rank {rank} (process {pids[rank]}) was killed by {signal.Signals(-code).name}")
 
 
 def _environment(count: int) -> dict[str, str]:

@@ -18,13 +18,11 @@ import torch.distributed as dist
 from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from torch import Tensor
 
-from ganstyle.base.errors import RunFailed, UserError, one_line
+from ganstyle.base.errors import LAUNCHER, RunFailed, UserError, one_line
 from ganstyle.train.hardware import device_of_rank
 
 T = TypeVar("T")
 FIRST = 0
-# Set, to its process, by what starts one process for each device of this machine.
-LAUNCHER = "GANSTYLE_LAUNCHER"
 # How a rank ends that has lost another one and leaves it to the launcher to say so.
 LOST = 76
 # Preparing many large photos takes long on one machine, while another one has them in its cache.
