@@ -42,7 +42,6 @@ class Plan:
 
 def check_start(config: Config) -> None:
     """`UserError` for what keeps a new run from beginning here: devices and folders that are not there."""
-    check_devices(config, config.devices)
     check_cuda_graphs(available_device(config.device), config.training.cuda_graphs)
     _sides(config)
 
