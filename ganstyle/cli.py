@@ -170,6 +170,25 @@ def export(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the comparison of several runs goes; comparison.html by default.", show_default=False),
+    ] = None,
+) -> None:
+    """Write the page of a run again (RUN/report.html), or one page that compares several runs."""
+    from ganstyle.verbs.report import compare_runs, write_report  # noqa: PLC0415 - takes a moment to import
+
+    if len(runs) == 1 and out is None:
+        say(f"wrote {write_report(runs[0])}")
+    elif len(runs) == 1:
+        raise UserError("--out is for a comparison of several runs: the page of one run is its report.html")
+    else:
+        say(f"wrote {compare_runs(runs, out or Path('comparison.html'))}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Where pictures, run and page go.")] = Path("demo"),
     words: Words = None,

@@ -256,7 +256,8 @@ def test_the_table_says_that_others_used_the_machine(tools: SimpleNamespace, res
 
 def test_every_line_of_the_table_has_a_row_that_is_measured(tools: SimpleNamespace) -> None:
     """A renamed row would read "not measured yet" for ever."""
-    loader, memory, inference = (importlib.import_module(name) for name in ("loader", "memory", "inference"))
+    names = ("loader", "memory", "inference", "tracking")
+    loader, memory, inference, tracking = (importlib.import_module(name) for name in names)
     step = tools.train_step
     rows = {
         "train_step-cpu": {f"step, {case.name}" for case in step.CPU_CASES},
@@ -265,6 +266,11 @@ def test_every_line_of_the_table_has_a_row_that_is_measured(tools: SimpleNamespa
         "memory-cpu": {f"memory, {case.name}" for case in memory.CPU_CASES},
         "memory-cuda": {f"memory, {case.name}" for case in memory.CUDA_CASES},
         "loader-cpu": {loader.speed_name(kind) for kind in loader.KINDS},
+        "tracking-cpu": {
+            name(case)
+            for case in tracking.CPU_CASES
+            for name in (tracking.telling_name, tracking.thread_name, tracking.processes_name)
+        },
         "loader-cuda": {loader.waiting_name(kind) for kind in loader.KINDS},
     }
     assert [line.row for line in tools.table.LINES if line.row not in rows[line.result]] == []
@@ -293,7 +299,7 @@ def test_the_run_script_refuses_what_it_does_not_know() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train_step", "inference", "loader", "memory"])
+@pytest.mark.parametrize("name", ["train_step", "inference", "loader", "memory", "tracking"])
 def test_every_benchmark_runs(name: str, tmp_path: Path) -> None:
     file = tmp_path / f"{name}-cpu.json"
     command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick", "--device", "cpu", "--json", str(file)]

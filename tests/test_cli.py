@@ -13,7 +13,10 @@ from ganstyle import __version__
 from ganstyle.base.recipes import recipe_names
 from tests import tiny
 
-VERBS = ["train", "translate", "export", "demo", "config show", "config list", "dataset check", "dataset synthesize"]
+VERBS = [
+    *("train", "translate", "export", "report", "demo"),
+    *("config show", "config list", "dataset check", "dataset synthesize"),
+]
 
 WITHOUT_TORCH = """
 import sys

@@ -16,7 +16,8 @@ from ganstyle.data.on_device import DeviceDataset, batch_stream
 from ganstyle.data.scenes import synthesize
 from ganstyle.data.tensors import to_pixels
 from ganstyle.tracking.jsonl import read_metrics
-from ganstyle.train.descend import FiniteWatch, adam
+from ganstyle.train.descend import adam
+from ganstyle.train.guard import Guard
 from ganstyle.train.hardware import Hardware
 from ganstyle.train.loop import step_in_parts
 from ganstyle.verbs.train import train_recipe
@@ -118,8 +119,8 @@ def test_a_step_never_waits_for_the_device() -> None:
     method = build_method(config)
     for network in method.networks.values():
         network.to(fabric.device).to(memory_format=torch.channels_last)
-    watch = FiniteWatch(fabric.device)
-    optimizers = adam(method.optimised, fabric, watch, learning_rate=1e-4)
+    guard = Guard(fabric.device)
+    optimizers = adam(method.optimised, fabric, guard, learning_rate=1e-4)
 
     def step(number: int) -> None:
         images = torch.zeros(2, 3, 64, 64, device=fabric.device)
@@ -135,4 +136,5 @@ def test_a_step_never_waits_for_the_device() -> None:
             step(number)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    watch.check()
+    guard.check()
+    assert guard.numbers()["guard/skipped"] == 0

@@ -29,6 +29,8 @@ OWNERS = {
     "omegaconf": {"base/config.py"},
     "typer": {"cli.py"},
     "lightning_fabric": {"train/"},
+    "tensorboard": {"tracking/tensorboard.py"},
+    "torch_fidelity": {"networks/inception.py"},
 }
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 TINY = (
     "generator.width=2 generator.blocks=1 discriminator.width=2 discriminator.layers=1 "
-    "data.load_px=18 data.crop_px=16 data.workers=0"
+    "data.load_px=18 data.crop_px=16 data.workers=0 evaluate.every=2"
 )
 
 

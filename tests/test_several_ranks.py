@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ganstyle.tracking.jsonl import read_metrics
-from ganstyle.train.checkpoint import step_files
+from ganstyle.train.checkpoint import load_checkpoint, step_files
 from tests import tiny
 
 pytestmark = [
@@ -71,7 +71,8 @@ def torchrun(folder: Path, changes: Mapping[str, str], restarts: int) -> subproc
 
 
 def test_devices_2_is_one_process_with_the_whole_batch(tmp_path: Path) -> None:
-    changes = {**TWO, "training.steps": "12", "training.learning_rate": "2e-4"}
+    scored = {"data.holdout": "0.4", "evaluate.every": "6"}
+    changes = {**TWO, **scored, "training.steps": "12", "training.learning_rate": "2e-4"}
     tiny.data(tmp_path)
     code, said = tiny.finish(
         [*arguments(tmp_path, {**changes, "devices": "2"}), "--run", str(tmp_path / "two")], tmp_path / "cache"
@@ -81,10 +82,13 @@ def test_devices_2_is_one_process_with_the_whole_batch(tmp_path: Path) -> None:
     assert "2 processes, each on cpu" in said
     tiny.train(tmp_path, changes, run="one")
     one, two = (read_metrics(tmp_path / run / "metrics.jsonl") for run in ("one", "two"))
-    assert [row["step"] for row in two] == [2, 4, 6, 8, 10, 12]
+    assert [row["step"] for row in two] == [2, 4, 6, 6, 8, 10, 12, 12], "scores are rows of their own"
+    assert [row["step"] for row in two if "scores/kid" in row] == [6, 12]
+    best = [load_checkpoint(tmp_path / run / "checkpoints" / "best.pt")["step"] for run in ("one", "two")]
+    assert best[0] == best[1]
     for want, got in zip(one, two, strict=True):
         losses = {key: value for key, value in want.items() if not key.startswith(("speed/", "memory/", "time"))}
-        assert len(losses) > 8
+        assert len(losses) > 6
         assert {key: got[key] for key in losses} == pytest.approx(losses, rel=1e-3, abs=1e-4)
 
 

@@ -43,6 +43,8 @@ TINY = {
     "training.log_every": "1",
     "training.preview_every": "1000",
     "training.checkpoint_every": "1000",
+    "evaluate.every": "0",
+    "tracking.page": "false",
 }
 
 # All that could break exactness: the pool, the batch, the decay, dropout, random augmentation and the average.
@@ -55,6 +57,8 @@ EXACT = {
     "training.batch_size": "2",
     "training.ema_decay": "0.9",
     "training.checkpoint_every": "3",
+    "data.holdout": "0.3",
+    "evaluate.every": "2",
 }
 
 

@@ -98,6 +98,19 @@ class TrainingConfig(Section):
     preview_every: Annotated[Whole, Field(ge=1)] = 1000
     checkpoint_every: Annotated[Whole, Field(ge=1)] = 1000
     keep_checkpoints: Annotated[Whole, Field(ge=1, le=1000)] = 3
+    most_skips: Annotated[Whole, Field(ge=1)] = 10
+    most_rollbacks: Annotated[Whole, Field(ge=0, le=100)] = 3
+    rollback_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class EvaluateConfig(Section):
+    """How often the held-out images are translated and scored, on which features, and which weights are the best."""
+
+    every: Annotated[Whole, Field(ge=0)] = 0
+    weights: Annotated[str, BeforeValidator(_text)] = "auto"
+    best: Literal["kid", "kid_ab", "kid_ba", "fid", "fid_ab", "fid_ba", "content", "content_ab", "content_ba"] = "kid"
+    least_content: Annotated[float, Field(ge=-1, le=1)] = -1.0
+    patience: Annotated[Whole, Field(ge=0)] = 0
 
 
 class WandbConfig(Section):
@@ -110,12 +123,16 @@ class WandbConfig(Section):
     group: str | None = None
     tags: list[str] = []
     images: bool = True
+    log_model: bool = False
+    host: bool = False
 
 
 class TrackingConfig(Section):
-    """Who watches the run; `metrics.jsonl` is always written."""
+    """Who watches the run; `metrics.jsonl`, `events.jsonl` and the previews are always written."""
 
     wandb: WandbConfig = WandbConfig()
+    tensorboard: bool = False
+    page: bool = True
 
 
 class Config(Section):
@@ -130,6 +147,7 @@ class Config(Section):
     discriminator: Spec = {"name": "patch"}
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
 
 
@@ -145,7 +163,7 @@ def config_mistakes(values: Mapping[str, Any]) -> list[str]:
 
 def _impossible(values: Mapping[str, Any]) -> list[str]:
     """Values that are each allowed and not together; types are not certain yet, as all mistakes are told at once."""
-    data, training = _section(values, "data"), _section(values, "training")
+    data, training, evaluate = (_section(values, key) for key in ("data", "training", "evaluate"))
     mistakes = []
     load_px = _whole(data.get("load_px", DataConfig.model_fields["load_px"].default))
     crop_px = _whole(data.get("crop_px", DataConfig.model_fields["crop_px"].default))
@@ -158,6 +176,10 @@ def _impossible(values: Mapping[str, Any]) -> list[str]:
     if data.get("crop_on") == "device" and (data.get("augment") or data.get("cache") is False):
         in_the_way = "data.augment" if data.get("augment") else "data.cache=false"
         mistakes.append(f"data.crop_on: got device, which does not go with {in_the_way}; use data.crop_on=auto")
+    if _whole(evaluate.get("every", 0)) != 0 and data.get("holdout", 1) == 0:
+        mistakes.append(
+            "evaluate.every: scores need images that are held out; use data.holdout=0.05 or evaluate.every=0"
+        )
     lengths = [key for key in ("steps", "epochs") if training.get(key) is not None]
     if len(lengths) != 1:
         mistakes.append(f"training.steps: {' and '.join(lengths) or 'nothing'} given; give one of steps and epochs")

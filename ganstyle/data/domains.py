@@ -38,10 +38,16 @@ class Subset:
 
 @dataclass(frozen=True)
 class Domain:
-    """The images of one side: those to train on and those held out."""
+    """The images of one side: those to train on, those held out of them, and those of a test folder."""
 
     train: Subset
     held_out: Subset
+    test: Subset | None = None
+
+    @property
+    def shown(self) -> Subset:
+        """Where previews are taken from: images that are not trained on, where there are any."""
+        return next(each for each in (self.test, self.held_out, self.train) if each)
 
     def fingerprint(self) -> str:
         """A digest of the images that are trained on; it does not depend on where they are."""
@@ -129,11 +135,16 @@ def open_domain(
     preparation: Preparation,
     *,
     holdout: float,
+    scored: bool = False,
     cache: bool,
     strict: bool,
     say: Callable[[str], None],
 ) -> Domain:
-    """Prepare the images of one side and hold some out; `UserError` when nothing usable is left to train on."""
+    """Prepare the images of one side and hold some out; `UserError` when nothing usable is left to train on.
+
+    Where there is a test folder, images are held out only when the run is `scored` on them: what is chosen by the test
+    images would be no test any more.
+    """
 
     def usable(entries: Sequence[str], key: str) -> Images:
         paths = list_paths(entries)
@@ -149,13 +160,16 @@ def open_domain(
 
     images = usable(files.train, files.key)
     everything = range(len(images.files))
+    test = None
     if files.test is not None:
         tests = usable(files.test, f"test_{files.key}")
-        return Domain(Subset(images, everything), Subset(tests, range(len(tests.files))))
-    held_out = held_out_digests([file.digest for file in images.files], holdout)
+        test = Subset(tests, range(len(tests.files)))
+    share = holdout if scored or test is None else 0
+    held_out = held_out_digests([file.digest for file in images.files], share)
     return Domain(
         Subset(images, [index for index in everything if images.files[index].digest not in held_out]),
         Subset(images, [index for index in everything if images.files[index].digest in held_out]),
+        test,
     )
 
 

@@ -6,6 +6,7 @@ computed in float32. The discriminator's loss is halved, as in CycleGAN, to slow
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch.nn.functional as F
@@ -13,7 +14,12 @@ from torch import Tensor
 
 
 class AdversarialLoss(Protocol):
-    """What a method needs of an adversarial loss."""
+    """What a method needs of an adversarial loss.
+
+    `chance` is the least loss of a discriminator that gives every image the same score.
+    """
+
+    chance: float
 
     def generator(self, scores_of_fakes: Tensor) -> Tensor:
         """Low where fakes pass for real."""
@@ -24,6 +30,8 @@ class AdversarialLoss(Protocol):
 
 class LeastSquares:
     """Pulls scores of reals to 1 and of fakes to 0, by their squared distance (Mao et al. 2017, equation 9)."""
+
+    chance = 0.25
 
     def generator(self, scores_of_fakes: Tensor) -> Tensor:
         """Mean of (D(fake) - 1)^2."""
@@ -38,6 +46,8 @@ class LeastSquares:
 
 class NonSaturating:
     """Takes scores as logits of being real; the generator's gradient does not vanish (Goodfellow et al. 2014, 3)."""
+
+    chance = math.log(2)
 
     def generator(self, scores_of_fakes: Tensor) -> Tensor:
         """Mean of -log sigmoid(D(fake))."""

@@ -16,7 +16,7 @@ from ganstyle.base.tables import named_in
 from ganstyle.losses.adversarial import ADVERSARIAL, AdversarialLoss
 from ganstyle.losses.reconstruction import l1
 from ganstyle.methods.image_pool import ImagePool
-from ganstyle.methods.method import Batch
+from ganstyle.methods.method import Batch, Judge
 from ganstyle.methods.passes import Passes
 
 
@@ -68,6 +68,7 @@ class CycleGAN:
             "discriminator": [discriminator_a, discriminator_b],
         }
         self.translators = {"ab": generator_ab, "ba": generator_ba}
+        self.judges = {"a": Judge(discriminator_a, loss), "b": Judge(discriminator_b, loss)}
         self.memories = {"pool_a": self.pool_a, "pool_b": self.pool_b}
         self.halves = [self.generator_half, self.discriminator_half]
 

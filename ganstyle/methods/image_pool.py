@@ -79,12 +79,12 @@ class ImagePool:
     def _exchange(self, image: Tensor, kept: list[Tensor], stream: np.random.Generator) -> Tensor:
         self._match(image, kept)
         if len(kept) < self.size:
-            kept.append(image.clone())
+            kept.append(_finite_copy(image))
             return image
         if stream.random() < 0.5:
             return image
         place = int(stream.integers(self.size))
-        old, kept[place] = kept[place], image.clone()
+        old, kept[place] = kept[place], _finite_copy(image)
         return old
 
     def _match(self, image: Tensor, kept: list[Tensor]) -> None:
@@ -99,3 +99,8 @@ class ImagePool:
             )
         if (kept[0].device, kept[0].dtype) != (image.device, image.dtype):
             kept[:] = [each.to(image) for each in kept]
+
+
+def _finite_copy(image: Tensor) -> Tensor:
+    """What is not finite becomes grey, black or white: kept as it is, it would spoil a later step as well."""
+    return torch.nan_to_num(image, nan=0.0, posinf=1.0, neginf=-1.0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from ganstyle.base.draws import Draws
+from ganstyle.losses.adversarial import AdversarialLoss
 
 
 class Batch(Protocol):
@@ -34,6 +36,14 @@ class Batch(Protocol):
         """The place in the run's whole batch of the batch's first sample: several ranks, or parts, share one batch."""
 
 
+@dataclass(frozen=True)
+class Judge:
+    """Who tells real from fake in one domain, and by which loss it learned to."""
+
+    discriminator: nn.Module
+    loss: AdversarialLoss
+
+
 class Memory(Protocol):
     """What a method remembers beside weights, such as an image pool, apart for every slot of the whole batch."""
 
@@ -58,6 +68,10 @@ class Method(Protocol):
     @property
     def translators(self) -> Mapping[str, nn.Module]:
         """Direction (`ab`, `ba`) -> generator; what is averaged, previewed and used to translate."""
+
+    @property
+    def judges(self) -> Mapping[str, Judge]:
+        """Domain (`a`, `b`) -> who judges images that claim to be of it; what health is told by. May be empty."""
 
     @property
     def memories(self) -> Mapping[str, Memory]:

@@ -9,10 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 
 EXTENT = 1000  # both sides of the drawing's own coordinates, stretched to whatever place the page gives it
-MOST_POINTS = 500  # more cannot be told apart on a screen
+MOST_POINTS = 2000  # of a curve, for those who zoom in
+DRAWN_POINTS = 500  # of the whole curve: more cannot be told apart on a screen
 SMOOTHING_SHARE = 25  # a smoothed value is the mean over about one 25th of the points, centred on it
+MOST = 1e100  # sums of larger values are no numbers any more
 
 Points = Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one chart is to show: curves that share a unit, by name; panels of one section stand together."""
+
+    title: str
+    lines: Mapping[str, Points]
+    section: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,13 +47,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves that share their axes; `hover` is what the page's script needs to tell values under the pointer."""
+    """A panel as it is drawn; `data` is what the page's script needs to tell values and to zoom."""
 
-    title: str
+    panel: Panel
     lines: list[Line]
     step_ticks: list[Tick]
     value_ticks: list[Tick]
-    hover: dict[str, object]
+    data: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -52,66 +64,66 @@ class _Series:
     smoothed: np.ndarray
 
 
-def charts(curves: Mapping[str, Points]) -> list[Chart]:
-    """One chart for each prefix before the "/", in order of first appearance; a name without one is its own chart."""
-    groups: dict[str, dict[str, Points]] = {}
-    for name, points in curves.items():
-        prefix, _, rest = name.partition("/")
-        groups.setdefault(prefix, {})[rest or name] = points
-    return [_chart(title, group) for title, group in groups.items()]
+def charts(panels: Sequence[Panel]) -> list[Chart]:
+    """Every panel drawn over the same range of steps, so that charts can be read across."""
+    drawn = [[_series(name, points) for name, points in panel.lines.items()] for panel in panels]
+    steps = _step_range([one for series in drawn for one in series])
+    return [_chart(panel, series, *steps) for panel, series in zip(panels, drawn, strict=True)]
 
 
-def _chart(title: str, group: Mapping[str, Points]) -> Chart:
-    series = [_series(name, points) for name, points in group.items()]
-    low_step, high_step = _step_range(series)
+def _chart(panel: Panel, series: Sequence[_Series], low_step: float, high_step: float) -> Chart:
     low, high = _value_range(series)
     lines = []
     for colour, one in enumerate(series):
-        across = (one.steps - low_step) / (high_step - low_step) * EXTENT
-        lines.append(
-            Line(
-                name=one.name,
-                colour=colour,
-                logged=_path(across, _heights(one.values, low, high)),
-                smoothed=_path(across, _heights(one.smoothed, low, high)),
-            )
-        )
+        across, values, smoothed = (_blocks(each, DRAWN_POINTS) for each in (one.steps, one.values, one.smoothed))
+        across = (across - low_step) / (high_step - low_step) * EXTENT
+        logged, mean = (_path(across, _heights(each, low, high)) for each in (values, smoothed))
+        lines.append(Line(name=one.name, colour=colour, logged=logged, smoothed=mean))
+    step_marks = [at for at in ticks(low_step, high_step) if at == round(at)]
+    value_marks = ticks(low, high)
     return Chart(
-        title=title,
+        panel=panel,
         lines=lines,
-        step_ticks=[
-            Tick(100 * (at - low_step) / (high_step - low_step), short_number(at))
-            for at in ticks(low_step, high_step)
-            if at == round(at)
-        ],
-        value_ticks=[Tick(100 * (high - at) / (high - low), short_number(at)) for at in ticks(low, high)],
-        hover={"low": low_step, "high": high_step, "series": [_hover(one) for one in series]},
+        step_ticks=_ticks(step_marks, [100 * (at - low_step) / (high_step - low_step) for at in step_marks]),
+        value_ticks=_ticks(value_marks, [100 * (high - at) / (high - low) for at in value_marks]),
+        data={"low": low_step, "high": high_step, "series": _data(series)},
     )
 
 
 def _series(name: str, points: Points) -> _Series:
     """Finite points in order of their steps, averaged in blocks when there are too many, and smoothed."""
-    finite = sorted((step, value) for step, value in points if math.isfinite(value))
-    together = math.ceil(len(finite) / MOST_POINTS) or 1
-    blocks = [np.array(finite[i : i + together], np.float64).mean(axis=0) for i in range(0, len(finite), together)]
-    steps, values = np.array(blocks, np.float64).reshape(-1, 2).T
+    finite = sorted((step, value) for step, value in points if math.isfinite(value) and abs(value) < MOST)
+    steps, values = np.array(finite, np.float64).reshape(-1, 2).T
+    steps, values = _blocks(steps, MOST_POINTS), _blocks(values, MOST_POINTS)
     return _Series(name, steps, values, smooth(values))
+
+
+def _blocks(values: np.ndarray, most: int) -> np.ndarray:
+    """At most so many values: means over neighbours, each block as long as the others but for the last."""
+    length = math.ceil(len(values) / most) or 1
+    whole = len(values) - len(values) % length
+    rest = values[whole:]
+    return np.concatenate(
+        [values[:whole].reshape(-1, length).mean(axis=1), rest.mean(keepdims=True) if len(rest) else rest]
+    )
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
     """Centred running mean over about one 25th of the values; at the ends, over those of them that exist."""
-    reach = len(values) // (2 * SMOOTHING_SHARE)
-    return np.array([values[max(index - reach, 0) : index + reach + 1].mean() for index in range(len(values))])
+    window = np.ones(2 * (len(values) // (2 * SMOOTHING_SHARE)) + 1)
+    if len(window) == 1:
+        return values.copy()
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
 def _step_range(series: Sequence[_Series]) -> tuple[float, float]:
-    steps = np.concatenate([one.steps for one in series])
+    steps = np.concatenate([one.steps for one in series]) if series else np.array([])
     return _widened(float(steps.min()), float(steps.max())) if len(steps) else (0.0, 1.0)
 
 
 def _value_range(series: Sequence[_Series]) -> tuple[float, float]:
     """Room for every smoothed value and for all but the most extreme logged ones, from 0 where none is negative."""
-    smoothed = np.concatenate([one.smoothed for one in series])
+    smoothed = np.concatenate([one.smoothed for one in series]) if series else np.array([])
     if not len(smoothed):
         return 0.0, 1.0
     logged = np.concatenate([one.values for one in series])
@@ -137,7 +149,7 @@ def _heights(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _path(across: np.ndarray, down: np.ndarray) -> str:
-    places = [f"{x:.1f} {y:.1f}" for x, y in zip(across, down, strict=True)]
+    places = [f"{x:.1f} {y:.1f}" for x, y in zip(across.tolist(), down.tolist(), strict=True)]
     if len(places) == 1:
         places *= 2  # a line to the same place is drawn as a dot, a lone move is not drawn at all
     return "M" + "L".join(places) if places else ""
@@ -154,18 +166,39 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [index * spacing for index in range(first, last + 1)]
 
 
-def short_number(value: float) -> str:
-    """A number in at most four significant digits: 0.25, 1,500, 20k, 2e-05."""
+def _ticks(marks: Sequence[float], percents: Sequence[float]) -> list[Tick]:
+    return [Tick(percent, text) for percent, text in zip(percents, short_numbers(marks), strict=True)]
+
+
+def short_numbers(values: Sequence[float]) -> list[str]:
+    """Numbers with as few significant digits, four or more, as tell them apart."""
+    for digits in range(4, 16):
+        texts = [short_number(value, digits) for value in values]
+        if len(set(texts)) == len(texts):
+            break
+    return texts if values else []
+
+
+def short_number(value: float, digits: int = 4) -> str:
+    """A number in at most so many significant digits, four or more: 0.25, 1,500, 20k, 2e-05."""
     for size, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= size:
-            return f"{value / unit:.4g}{letter}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+            return f"{value / unit:.{digits}g}{letter}"
+    return f"{value:,.{digits - 4}f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
-def _hover(one: _Series) -> dict[str, object]:
-    return {
-        "name": one.name,
-        "steps": [round(float(step)) for step in one.steps],
-        "logged": [float(f"{value:.5g}") for value in one.values],
-        "smoothed": [float(f"{value:.5g}") for value in one.smoothed],
-    }
+def _data(series: Sequence[_Series]) -> list[dict[str, object]]:
+    """The points of each curve; steps that are those of the curve before it are not told again."""
+    told, before = [], None
+    for one in series:
+        steps = one.steps.round().astype(int).tolist()
+        told.append(
+            {
+                "name": one.name,
+                "steps": None if steps == before else steps,
+                "logged": [float(f"{value:.5g}") for value in one.values.tolist()],
+                "smoothed": [float(f"{value:.5g}") for value in one.smoothed.tolist()],
+            }
+        )
+        before = steps
+    return told

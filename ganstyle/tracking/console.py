@@ -12,6 +12,11 @@ from rich.text import Text
 from ganstyle.base.errors import printable
 from ganstyle.tracking.tracker import SilentTracker
 
+OTHER_GROUPS = (
+    "speed/", "memory/", "judged/", "health/", "gradient_norm/", "scores/", "guard/", "best/",
+)  # fmt: skip
+SCORES = {"kid": "KID", "fid": "FID", "content": "content"}
+
 
 def error_console() -> Console:
     """Messages go to standard error; standard output is for results."""
@@ -34,7 +39,7 @@ class _Bar(Progress):
 
 
 class ConsoleTracker(SilentTracker):
-    """Progress, the losses, images a second, memory and time left.
+    """Progress, the losses, images a second, memory and time left; scores, when there are any, on a line of their own.
 
     Args:
         start: the step that the run goes on from.
@@ -63,13 +68,17 @@ class ConsoleTracker(SilentTracker):
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Show the numbers of one log."""
+        if any(name.startswith("scores/") for name in scalars):
+            self.say(scores_line(step, scalars))
+            if not any(map(_is_loss, scalars)):
+                return  # a log of scores alone
         if self._progress is not None:
             self._progress.numbers = _numbers(scalars)
             self._progress.update(self._task, completed=step, refresh=True)
         else:
             self.say(f"step {step}/{self.steps}  {_numbers(scalars)}  {self._time_left(step)}")
 
-    def alert(self, title: str, text: str) -> None:
+    def alert(self, title: str, text: str, *, level: str = "warn") -> None:
         """Show it at once."""
         self.say(f"{title}: {text}")
 
@@ -98,7 +107,39 @@ def _short(name: str) -> str:
 
 
 def _is_loss(name: str) -> bool:
-    return "/" in name and not name.startswith(("speed/", "memory/"))
+    """A loss, by what it is not: methods name their losses as they like."""
+    return "/" in name and not name.startswith(OTHER_GROUPS)
+
+
+def scores_line(step: int, scalars: Mapping[str, float]) -> str:
+    """`scores at step 1500: KID a to b 1.23 ± 0.05, b to a 0.98 ± 0.04; content 0.61; best so far: step 1500`."""
+    parts = [_score(name, label, scalars) for name, label in SCORES.items()]
+    if "best/step" in scalars:
+        parts.append(f"best so far: step {scalars['best/step']:.0f}")
+    return f"scores at step {step}: {'; '.join(part for part in parts if part)}"
+
+
+def _score(name: str, label: str, scalars: Mapping[str, float]) -> str:
+    """One kind of score, for each way there is, or the mean over the ways where that is all; empty if there is none."""
+    ways = {"ab": "a to b", "ba": "b to a"}
+    found = [
+        f"{spoken} {_with_deviation(scalars, f'{name}_{way}', f'{name}_deviation_{way}')}"
+        for way, spoken in ways.items()
+        if f"scores/{name}_{way}" in scalars
+    ]
+    if not found and f"scores/{name}" in scalars:
+        found = [_with_deviation(scalars, name, f"{name}_deviation")]
+    return f"{label} {', '.join(found)}" if found else ""
+
+
+def _with_deviation(scalars: Mapping[str, float], name: str, deviation: str) -> str:
+    spread = scalars.get(f"scores/{deviation}")
+    return _short_score(scalars[f"scores/{name}"]) + ("" if spread is None else f" ± {spread:.2g}")
+
+
+def _short_score(value: float) -> str:
+    """Three significant digits, zeros kept: 1.23, 0.0500, 120."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def duration(seconds: float) -> str:

@@ -1,29 +1,45 @@
-"""Weights & Biases. The only file that imports wandb; whatever it does, training goes on."""
+"""Weights & Biases. The only file that imports wandb, in a process of its own: whatever it does, training goes on."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+import shlex
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ganstyle.base.errors import one_line
-from ganstyle.tracking.tracker import SilentTracker
+import numpy as np
 
-ERRORS_BEFORE_GIVING_UP = 3
+from ganstyle.base.errors import one_line
+from ganstyle.tracking.apart import Apart, Lost, Refused
+from ganstyle.tracking.checkout import checkout_facts
+from ganstyle.tracking.tracker import Cell, SilentTracker, finite_numbers, histogram
+from ganstyle.tracking.wandb_process import Order, WandbRun
+
+ERRORS_BEFORE_GIVING_UP = 3  # in a row
+STARTING_S, ANSWER_S, SPARE_S = 150.0, 30.0, 10.0
+LEAST_FREE_BYTES, ENOUGH_BYTES = 2**17, 2**24
 FOLDER_VARIABLES = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR")
+UNSENT = "unsent"  # a file in the folder of a run that was being sent when its service was lost
 
 
 class WandbTracker(SilentTracker):
     """One W&B run, resumed under the same id when the training run is resumed.
 
+    Every call waits for the other process, as long as half a minute where that hangs: tell it through `InBackground`.
+
     Args:
         folder: the run's folder; everything that wandb keeps lives inside it.
-        settings: `mode`, `project`, `entity`, `name`, `group`, `tags`, `images` of the config.
-        config: what the run is made from, shown beside its curves; no paths.
-        run_id: the id in W&B.
-        warn: told once when something does not work.
+        settings: `mode`, `project`, `entity`, `name`, `group`, `tags`, `images`, `log_model` and `host` of the config.
+        config: what the run is made from, shown beside its curves; no paths. `commit` and `changed` are added.
+        run_id: the id in W&B; under `wandb agent` the agent's is used.
+        warn: told when something does not work, once.
+        say: told at the end how to send what was kept offline; `warn` where none is given.
     """
 
     def __init__(
@@ -34,109 +50,193 @@ class WandbTracker(SilentTracker):
         config: Mapping[str, Any],
         run_id: str,
         warn: Callable[[str], None],
+        say: Callable[[str], None] | None = None,
     ) -> None:
-        self.with_images, self.warn = settings["images"], warn
-        self._errors = 0
-        self._variables: list[str] = []
-        self._run: Any = None
+        self.warn, self.say, self._settings = warn, say or warn, settings
+        self._home = folder.resolve() / "wandb"
+        self._in_a_row, self._restarts = 0, 1
+        self._errors: list[str] = []
+        self._disk_is_full = False
+        self._process: Apart | None = None
+        self._run_id, self._kept = run_id, Path()
+        mode = _mode(settings["mode"])
+        if mode == "disabled":
+            self.warn("Weights & Biases: WANDB_MODE=disabled, so nothing is recorded there")
+            return
+        self._order = Order(
+            folder.resolve(),
+            settings,
+            {**config, **checkout_facts()},
+            run_id,
+            mode == "online",
+            sys.argv if settings["host"] else (),
+            os.getpid(),
+        )
         try:
-            self._run = self._start(folder, settings, config, run_id)
+            self._open(self._order)
         except Exception as error:  # anything at all may come from a library that talks to a service
             self._switch_off(error)
 
-    def _start(self, folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any], run_id: str) -> Any:
-        assert settings["mode"] in ("online", "offline")  # disabled: no tracker is made
-        self._keep_inside(folder / "wandb")
-        import wandb  # noqa: PLC0415 - a second, and only when it is asked for
-
-        options = wandb.Settings(
-            init_timeout=20,
-            finish_timeout=60,
-            x_transaction_log_flush_interval=2,
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            x_disable_meta=True,  # host, user, command line and paths are nobody's business
-            host="",
-            silent=True,
-        )
-        named = {key: settings[key] for key in ("project", "entity", "name", "group", "tags")}
-        common = {"dir": str(folder), "id": run_id, "config": dict(config), "settings": options, **named}
-        reason = ""
-        if settings["mode"] == "online":
-            run, reason = _online(wandb, common)
-            if run is not None:
-                return _with_steps(run)
-        run = _with_steps(wandb.init(mode="offline", **common))
-        if reason:
-            self.warn(f"Weights & Biases: {reason}, so the run is kept offline")
-        return run
-
-    def _keep_inside(self, folder: Path) -> None:
-        """Have wandb stage its files in the run's folder, where a person has not named another, until it is closed."""
-        self._variables = [name for name in FOLDER_VARIABLES if name not in os.environ]
-        os.environ.update(dict.fromkeys(self._variables, str(folder)))
-
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Numbers along `train/step`, never `step=`: a lower one would be dropped after a resume."""
-        self._attempt(lambda run: run.log({"train/step": step, **scalars}))
+        self._tell(WandbRun.log, {"train/step": step, **finite_numbers(scalars)})
+
+    def distributions(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Histograms."""
+        found = {name: histogram(each) for name, each in values.items()}
+        told = {name: (each[1].tolist(), each[2].tolist()) for name, each in found.items() if each}
+        self._tell(WandbRun.histograms, step, told)
 
     def images(self, step: int, name: str, encoded: bytes) -> None:
         """One picture, unless the config keeps pictures at home."""
-        if self.with_images:
-            self._attempt(lambda run: _log_image(run, step, name, encoded))
+        if self._settings["images"]:
+            self._tell(WandbRun.image, step, name, encoded)
 
-    def alert(self, title: str, text: str) -> None:
+    def alert(self, title: str, text: str, *, level: str = "warn") -> None:
         """Reaches people by mail or chat."""
-        self._attempt(lambda run: run.alert(title=title, text=text))
+        self._tell(WandbRun.alert, title, text, level)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """A table, without its columns of pictures where the config keeps those at home."""
+        columns, rows = list(columns), [list(row) for row in rows]
+        if not self._settings["images"]:
+            shown = [place for place in range(len(columns)) if not any(isinstance(row[place], bytes) for row in rows)]
+            columns, rows = [columns[place] for place in shown], [[row[place] for place in shown] for row in rows]
+        if columns:
+            self._tell(WandbRun.table, name, columns, rows)
+
+    def model(self, path: Path, alias: str, facts: Mapping[str, Any]) -> None:
+        """An artifact of the file's name, where the config asks for it."""
+        if self._settings["log_model"]:
+            self._tell(WandbRun.model, Path(path).resolve(), alias, dict(facts))
 
     def close(self) -> None:
-        """Send what is left, for a minute at most."""
-        run, self._run = self._run, None
-        try:
-            if run is not None:
-                run.finish()
-        except Exception as error:
-            self.warn(f"Weights & Biases may lack the end of this run: {one_line(error)[:200]}")
-        for name in self._variables:
-            os.environ.pop(name, None)
+        """Send what is left, for a minute at most, and say how to send the rest."""
+        process, self._process = self._process, None
+        if process is not None:
+            self._finish(process)
+            process.close()
+        folders = unsent_folders(self._home, self._run_id)
+        if folders:
+            self.say(f"to send this run to Weights & Biases: {sync_command(folders)}")
 
-    def _attempt(self, action: Callable[[Any], Any]) -> None:
-        if self._run is None:
+    def _finish(self, process: Apart) -> None:
+        try:
+            process.ask(WandbRun.finish, timeout_s=self._order.finish_s + SPARE_S)
+        except (Refused, Lost) as error:
+            self._mark_unsent()
+            self.warn(f"Weights & Biases may lack the end of this run: {one_line(error)[:200]}")
+        else:
+            if self._errors:
+                self.warn(f"Weights & Biases lacks {len(self._errors)} of its records: {self._errors[-1][:200]}")
+
+    def _open(self, order: Order) -> None:
+        _make_room(self._home)
+        process = Apart(WandbRun, _environment(self._home))
+        try:
+            opened = process.ask(WandbRun.open, order, library, timeout_s=STARTING_S)
+        except Exception:
+            process.kill()
+            raise
+        self._process, self._run_id, self._kept = process, opened["id"], Path(opened["folder"])
+        if opened["reason"]:
+            self.warn(f"Weights & Biases: {opened['reason']}, so the run is kept offline")
+
+    def _tell(self, function: Callable[..., Any], *arguments: Any) -> None:
+        if self._process is None:
             return
         try:
-            action(self._run)
+            self._process.ask(function, *arguments, timeout_s=ANSWER_S)
+        except Lost as error:
+            self._go_on_offline(error)
+            if self._process is not None:
+                self._tell(function, *arguments)
         except Exception as error:
-            self._errors += 1
-            if self._errors == ERRORS_BEFORE_GIVING_UP:
+            self._errors.append(one_line(error))
+            self._in_a_row += 1
+            if self._in_a_row == ERRORS_BEFORE_GIVING_UP:
                 self._switch_off(error)
+        else:
+            self._in_a_row = 0
+            self._watch_disk()
+
+    def _watch_disk(self) -> None:
+        """On a full disk wandb loses what it is told without a word, and all that it writes to that file later."""
+        free = shutil.disk_usage(self._home).free
+        if free < LEAST_FREE_BYTES and not self._disk_is_full:
+            self._disk_is_full = True
+            self.warn("Weights & Biases: the disk is full, what is told now may be lost there; free some space")
+        elif free > ENOUGH_BYTES and self._disk_is_full and not self._order.online:
+            self._disk_is_full = False
+            self._go_on_offline(OSError("the disk was full"))
+
+    def _go_on_offline(self, error: Exception) -> None:
+        """With a new process, once: the same run in a folder of its own."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+        self._mark_unsent()
+        if self._restarts == 0:
+            self._switch_off(error)
+            return
+        self._restarts -= 1
+        try:
+            self._open(replace(self._order, online=False, run_id=self._run_id))
+            self.warn(f"Weights & Biases was lost ({one_line(error)[:120]}): the rest of the run is kept offline")
+        except Exception as another:
+            self._switch_off(another)
+
+    def _mark_unsent(self) -> None:
+        with suppress(OSError):
+            (self._kept / UNSENT).touch()
 
     def _switch_off(self, error: Exception) -> None:
-        self._run = None
+        process, self._process = self._process, None
+        if process is not None:
+            threading.Thread(target=process.close, daemon=True).start()
         self.warn(f"Weights & Biases is switched off for this run: {one_line(error)[:200]}")
 
 
-def _online(wandb: Any, common: Mapping[str, Any]) -> tuple[Any, str]:
-    """A run that is sent, or why there is none."""
-    try:
-        if wandb.login(prompt=False):
-            return wandb.init(mode="online", resume="allow", **common), ""
-    except Exception as error:
-        return None, f"it cannot be reached ({one_line(error)[:120]})"
-    return None, "no key on this machine"
+def _mode(configured: str) -> str:
+    """What the config says, unless WANDB_MODE asks for less."""
+    asked = os.environ.get("WANDB_MODE", "").lower().replace("dryrun", "offline")
+    return asked if asked == "disabled" or (asked == "offline" and configured == "online") else configured
 
 
-def _with_steps(run: Any) -> Any:
-    run.define_metric("train/step")
-    run.define_metric("*", step_metric="train/step")
-    return run
+def _make_room(home: Path) -> None:
+    """The folder for everything of wandb, writable: it would take a temporary one without a word."""
+    home.mkdir(exist_ok=True)
+    shutil.rmtree(home / "staging", ignore_errors=True)
+    (home / "staging").mkdir()
 
 
-def _log_image(run: Any, step: int, name: str, encoded: bytes) -> None:
-    import wandb  # noqa: PLC0415
+def _environment(home: Path) -> dict[str, str]:
+    """Ours, with wandb's files in the run's folder where a person has not named another, and no reports on errors."""
+    environment = dict.fromkeys(FOLDER_VARIABLES, str(home)) | os.environ | {"WANDB_ERROR_REPORTING": "false"}
+    environment.pop("WANDB_SERVICE", None)
+    return environment
 
-    # wandb takes a path, and copies the file into its own folder at once.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"{name}.jpg")
-        path.write_bytes(encoded)
-        run.log({"train/step": step, name: wandb.Image(str(path))})
+
+def unsent_folders(home: Path, run_id: str) -> list[Path]:
+    """The folders of a run that the service does not have whole, in order of their start."""
+    folders = [
+        folder
+        for folder in home.glob(f"*run-*-{run_id}")
+        if folder.name.startswith("offline-") or (folder / UNSENT).exists()
+    ]
+    waiting = [folder for folder in folders if not (folder / f"run-{run_id}.wandb.synced").exists()]
+    return sorted(waiting, key=lambda folder: folder.name.removeprefix("offline-"))
+
+
+def sync_command(folders: Sequence[Path]) -> str:
+    """One command line for a shell; parts of one run must be named together, in order."""
+    online = any(not folder.name.startswith("offline-") for folder in folders)
+    words = ["wandb", "sync", *(["--include-online"] if online else []), *map(str, folders)]
+    return shlex.join(words)
+
+
+def library() -> Any:
+    """The library; called in the other process alone."""
+    import wandb  # noqa: PLC0415 - a second, and only where it is asked for
+
+    return wandb

@@ -11,10 +11,15 @@ from typing import Any, Protocol
 
 import torch
 
-from ganstyle.base.errors import RunFailed, UserError, one_line
+from ganstyle.base.errors import UserError, one_line
 from ganstyle.base.files import atomic_write
+from ganstyle.train.guard import Diverged
 
-FORMAT = 1
+FORMAT = 2
+# What files of the first format do not have; a run that goes on from one begins these anew.
+SINCE_FORMAT_2 = ("guard", "selection")
+# What translating takes.
+USED = ("networks", "ema")
 KEYS = {"step", "facts"}
 STEP_FILE = re.compile(r"step-(\d{8,})\.pt")
 
@@ -57,32 +62,42 @@ class Checkpoints:
         Of several ranks all call this, for some parts are gathered from all; one writes.
 
         Raises:
-            RunFailed: a tensor is non-finite; nothing is written.
+            Diverged: a tensor is non-finite; nothing is written.
             UserError: the disk is full or cannot be written; earlier checkpoints are untouched.
         """
-        state = {"format": FORMAT, "step": step, "facts": dict(self.facts)}
-        for name, part in self.parts.items():
+        path = self.folder / f"step-{step:08d}.pt"
+        self._write(self._state(step, self.parts), path)
+        if self.writes:
+            for old in step_files(self.folder)[: -self.keep]:
+                with suppress(OSError):  # Windows keeps a file that another process is reading
+                    old.unlink()
+        return path
+
+    def save_best(self, step: int, scores: Mapping[str, float]) -> None:
+        """Write `best.pt`: what translating takes of the step that scored best so far. Raises as `save` does."""
+        used = {name: part for name, part in self.parts.items() if name in USED}
+        self._write(self._state(step, used) | {"scores": dict(scores)}, self.folder / "best.pt")
+
+    def _state(self, step: int, parts: Mapping[str, Mapping[str, Stateful] | Stateful]) -> dict[str, Any]:
+        state: dict[str, Any] = {"format": FORMAT, "step": step, "facts": dict(self.facts)}
+        for name, part in parts.items():
             state[name] = (
                 {key: each.state_dict() for key, each in part.items()}
                 if isinstance(part, Mapping)
                 else part.state_dict()
             )
         refuse_non_finite(state, step)
-        path = self.folder / f"step-{step:08d}.pt"
-        if self.writes:
-            self._write(state, path)
-        return path
+        return state
 
     def _write(self, state: Mapping[str, Any], path: Path) -> None:
+        if not self.writes:
+            return
         # In memory first: a disk that fills while torch writes its archive ends the whole process.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(buffer.getbuffer())
-        for old in step_files(self.folder)[: -self.keep]:
-            with suppress(OSError):  # Windows keeps a file that another process is reading
-                old.unlink()
 
     def restore_latest(self, say: Callable[[str], None]) -> int:
         """Load the newest whole checkpoint and return its step; 0 where there is none.
@@ -116,6 +131,8 @@ class Checkpoints:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         for name, part in self.parts.items():
+            if state["format"] == 1 and name in SINCE_FORMAT_2:
+                continue
             if isinstance(part, Mapping):
                 for key, each in part.items():
                     each.load_state_dict(state[name][key])
@@ -138,16 +155,16 @@ def load_checkpoint(path: Path, *, mapped: bool = True) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises half a dozen kinds for damaged files
         raise UserError(f"{path}: not a checkpoint that can be read ({one_line(error)[:200]})") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT or not set(state) >= KEYS:
+    if not isinstance(state, dict) or state.get("format") not in range(1, FORMAT + 1) or not set(state) >= KEYS:
         raise UserError(f"{path}: not a checkpoint of ganstyle, or of another version")
     return state
 
 
 def refuse_non_finite(state: Mapping[str, Any], step: int) -> None:
-    """Raise `RunFailed` naming the first tensor that holds NaN or infinity."""
+    """Raise `Diverged` naming the first tensor that holds NaN or infinity."""
     for name, tensor in named_tensors(state):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise RunFailed(f"step {step}: {name} is non-finite (NaN or infinite), so no checkpoint was written")
+            raise Diverged(f"step {step}: {name} is non-finite (NaN or infinite), so no checkpoint was written")
 
 
 def named_tensors(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:

@@ -1,4 +1,4 @@
-"""The one place that makes an update: precision, gradients, the finite check and the optimiser's step."""
+"""The one place that makes an update, or leaves it out: precision, gradients, finite check, the optimiser's step."""
 
 from __future__ import annotations
 
@@ -10,54 +10,23 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from ganstyle.base.errors import RunFailed
+from ganstyle.train.guard import Guard
 from ganstyle.train.ranks import Ranks
 
+# Where Adam's fused kernel can leave an update out by a flag that it reads on the device.
 FUSED = ("cpu", "cuda")
-NEVER = 2**62
-
-
-class FiniteWatch:
-    """Remembers on the device the first step at which a loss was not finite, and which; read when something is logged.
-
-    Reading waits for the device, and for the other ranks, which all read at the same step; recording never does.
-    """
-
-    def __init__(self, device: torch.device, ranks: Ranks | None = None) -> None:
-        self.step = 0
-        self._seen: dict[tuple[str, ...], Tensor] = {}
-        self._device, self._ranks = device, ranks or Ranks()
-
-    def record(self, losses: Mapping[str, Tensor]) -> None:
-        """Note which of these losses are not finite at the current step."""
-        names = tuple(losses)
-        if names not in self._seen:
-            self._seen[names] = torch.full((len(names),), NEVER, device=self._device)
-        seen = self._seen[names]
-        bad = ~torch.isfinite(torch.stack([loss.detach().float() for loss in losses.values()]))
-        seen.copy_(torch.where(bad & (seen == NEVER), self.step, seen))
-
-    def check(self) -> None:
-        """Raise `RunFailed` with the first bad step and its losses, if there was one."""
-        bad = [
-            (step, name)
-            for names, seen in self._seen.items()
-            for name, step in zip(names, self._ranks.earliest(seen).tolist(), strict=True)
-            if step < NEVER
-        ]
-        if bad:
-            first = min(step for step, _ in bad)
-            names = ", ".join(name for step, name in bad if step == first)
-            raise RunFailed(f"step {first + 1}: {names} became non-finite (NaN or infinite), so training stops here")
 
 
 class Descent:
     """One group's optimiser, as a method sees it: Adam with betas 0.5 and 0.999, as the authors of CycleGAN use it.
 
+    An update with a loss or a gradient that is not finite is left out: weights and moments stay as they are.
+
     Args:
         fabric: knows how to go backward.
         modules: whose parameters it updates.
-        watch: told of every loss.
+        guard: told of every loss and of every update that is left out.
+        name: of the group.
         learning_rate: of the first step.
         ranks: who averages gradients with this process.
     """
@@ -66,26 +35,30 @@ class Descent:
         self,
         fabric: Fabric,
         modules: Sequence[nn.Module],
-        watch: FiniteWatch,
+        guard: Guard,
         *,
+        name: str,
         learning_rate: float,
         ranks: Ranks | None = None,
     ) -> None:
-        self.fabric, self.watch, self.ranks = fabric, watch, ranks or Ranks()
+        self.fabric, self.guard, self.name, self.ranks = fabric, guard, name, ranks or Ranks()
         self.parameters = [parameter for module in modules for parameter in module.parameters()]
         # They share the parameters' memory. Adam's fused kernel for the CPU reads memory in order: it is twice as fast
         # on contiguous tensors, and wrong where a weight and its gradient are laid out differently (torch 2.15).
         self.packed = [nn.Parameter(_packed(parameter.detach(), parameter)) for parameter in self.parameters]
-        fused = fabric.device.type in FUSED
-        self.optimizer = torch.optim.Adam(self.packed, lr=learning_rate, betas=(0.5, 0.999), fused=fused)
+        self.fused = fabric.device.type in FUSED
+        self.optimizer = torch.optim.Adam(self.packed, lr=learning_rate, betas=(0.5, 0.999), fused=self.fused)
         self.part, self.parts = 0, 1
+        self.gradient_norm = torch.zeros((), device=fabric.device)  # of the newest update, over all parameters
+        self._bad_losses = torch.zeros((), device=fabric.device)
 
     def descend(self, losses: Mapping[str, Tensor]) -> None:
         """One update of the group's networks down the sum of these losses.
 
         Of a batch in several parts, only the last part's call updates, by the mean of all parts' gradients.
         """
-        self.watch.record(losses)
+        bad = self.guard.record(losses)
+        self._bad_losses = bad if self.part == 0 else torch.maximum(bad, self._bad_losses)
         if self.part == 0:
             for parameter in self.parameters:
                 parameter.grad = None
@@ -99,10 +72,25 @@ class Descent:
     def _update(self) -> None:
         for packed, parameter in zip(self.packed, self.parameters, strict=True):
             packed.grad = None if parameter.grad is None else _packed(parameter.grad, parameter).contiguous()
-        self.ranks.average([packed.grad for packed in self.packed if packed.grad is not None])
-        self.optimizer.step()
+        gradients = [packed.grad for packed in self.packed if packed.grad is not None]
+        if not gradients:
+            return
+        self.ranks.average([*gradients, self._bad_losses])
+        # The norm is not finite where one element is not: it is told, and it is the check.
+        self.gradient_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)).float())
+        bad_gradients = (~torch.isfinite(self.gradient_norm)).float()
+        found = torch.maximum(bad_gradients, (self._bad_losses > 0).float())
+        self.guard.skip(self.name, found, bad_gradients)
+        self._step_unless(found)
         # Autocast keeps the casts of the weights for a whole step; a method may use these networks again in it.
         torch.clear_autocast_cache()
+
+    def _step_unless(self, found: Tensor) -> None:
+        if self.fused:
+            self.optimizer.found_inf = found  # type: ignore[attr-defined] # where GradScaler puts its flag
+            self.optimizer.step()
+        elif not found.item():  # waits for the device, where no kernel reads the flag (MPS)
+            self.optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Adam's state, its moments in the shapes of the parameters, however these are laid out in memory."""
@@ -151,6 +139,15 @@ class Optimizers(SimpleNamespace):
         for group in self._groups.values():
             group.part, group.parts = part, parts
 
+    def gradient_norms(self) -> dict[str, Tensor]:
+        """The norm of every group's newest gradient, on the device."""
+        return {f"gradient_norm/{name}": group.gradient_norm for name, group in self._groups.items()}
+
+    def forget(self) -> None:
+        """Drop what all groups have gathered, as if no update had been made."""
+        for group in self._groups.values():
+            group.optimizer.state.clear()
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """The same rate for every group."""
         for group in self._groups.values():
@@ -170,7 +167,7 @@ class Optimizers(SimpleNamespace):
 def adam(
     optimised: Mapping[str, Sequence[nn.Module]],
     fabric: Fabric,
-    watch: FiniteWatch,
+    guard: Guard,
     *,
     learning_rate: float,
     ranks: Ranks | None = None,
@@ -178,7 +175,7 @@ def adam(
     """An optimiser for every group of a method; the networks must be on their device already."""
     return Optimizers(
         {
-            name: Descent(fabric, modules, watch, learning_rate=learning_rate, ranks=ranks)
+            name: Descent(fabric, modules, guard, name=name, learning_rate=learning_rate, ranks=ranks)
             for name, modules in optimised.items()
         }
     )

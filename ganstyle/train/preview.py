@@ -20,11 +20,13 @@ COUNT = 4
 
 @dataclass
 class Previews:
-    """Draws `a, fake b, cycled a` and below `b, fake a, cycled b`, one column an image.
+    """Draws `a, fake b, cycled a, identity a` and below `b, fake a, cycled b, identity b`, one column an image.
+
+    The last two of each only where there is a translator each way.
 
     Args:
         translators: gives the generators by direction, `ab` and perhaps `ba`.
-        a: where the images of domain a come from: those held out, or where there are none those trained on.
+        a: where the images of domain a come from: a test folder, else those held out, else those trained on.
         b: the same for domain b.
         crop_px: the size of the previews.
         device: where the generators are.
@@ -44,19 +46,24 @@ class Previews:
         with evaluating(*models.values()):
             for there, back, domain in (("ab", "ba", self.a), ("ba", "ab", self.b)):
                 if there in models:
-                    rows += self._rows(models[there], models.get(back), self._chosen(there, domain))
+                    rows += self._rows(models[there], models.get(back), self._chosen(there[0], domain))
         return encode_grid(rows)
 
+    def images(self) -> Mapping[str, np.ndarray]:
+        """The images themselves by domain, uint8 (N, crop_px, crop_px, 3)."""
+        return {key: self._chosen(key, domain) for key, domain in (("a", self.a), ("b", self.b))}
+
     def _rows(self, there: nn.Module, back: nn.Module | None, pixels: np.ndarray) -> list[list[np.ndarray]]:
-        fakes = torch.cat([there(to_tensor(each, self.device)) for each in pixels])
-        rows = [pixels, to_pixels(fakes)]
+        images = [to_tensor(each, self.device) for each in pixels]
+        fakes = [there(image) for image in images]
+        rows = [fakes]
         if back is not None:
-            rows.append(to_pixels(torch.cat([back(fake[None]) for fake in fakes])))
-        return [list(row) for row in rows]
+            rows += [[back(fake) for fake in fakes], [back(image) for image in images]]
+        return [list(pixels), *(list(to_pixels(torch.cat(row))) for row in rows)]
 
     def _chosen(self, key: str, domain: Domain) -> np.ndarray:
         if key not in self._images:
-            source = domain.held_out if len(domain.held_out) else domain.train
+            source = domain.shown
             self._images[key] = centre_crops(source, _first_by_content(source), self.crop_px)
         return self._images[key]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ CHANGEABLE = {
     "data.workers": "",
     "data.cache": "",
     "data.crop_on": "",
+    "training.most_skips": "",
+    "training.most_rollbacks": "",
+    "evaluate": "other images may be held out; scores of other features begin anew",
     "tracking": "",
 }
 
@@ -55,6 +58,7 @@ class Record:
     hardware: Hardware
     data: Mapping[str, Any]
     versions: Mapping[str, str]
+    evaluation: Mapping[str, str] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -91,7 +95,8 @@ class RunFolder:
         try:
             values = json.loads(self.record_file.read_text(encoding="utf-8"))
             data, versions = values["data"], dict(values["versions"])
-            return Record(Hardware(**values["hardware"]), data | {key: int(data[key]) for key in LENGTH}, versions)
+            data = data | {key: int(data[key]) for key in LENGTH}
+            return Record(Hardware(**values["hardware"]), data, versions, dict(values.get("evaluation", {})))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.record_file}: damaged; delete it to decide anew, or take a fresh folder with --new"

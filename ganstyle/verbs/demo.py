@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,8 @@ from ganstyle.evaluate.tables import Score, score_against_truth
 from ganstyle.networks.features import RandomFeatures
 from ganstyle.tracking.console import duration
 from ganstyle.tracking.console import say as say_plainly
-from ganstyle.tracking.jsonl import read_metrics
-from ganstyle.tracking.page import Page, write_page
+from ganstyle.tracking.page import Cell, Page, Table, write_page
+from ganstyle.verbs.report import run_page
 from ganstyle.verbs.train import Outcome, train_recipe
 from ganstyle.verbs.translate import translate_folder
 
@@ -111,31 +113,21 @@ def _score_lines(scores: Sequence[Score]) -> list[str]:
 
 
 def _page(out: Path, outcome: Outcome, scores: Sequence[Score], *, seconds: float) -> Page:
-    record = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8"))
-    metrics = read_metrics(outcome.folder / "metrics.jsonl")
-    hardware = record["hardware"]
-    return Page(
+    """The run's own page with the demo's answers on it."""
+    page = run_page(outcome.folder)
+    return replace(
+        page,
         title="ganstyle demo: photos to ink",
         summary=(
             "Two sets of landscapes were drawn: photo-like ones, and other scenes as ink paintings. A CycleGAN learned "
             "from these two unpaired sets alone. Below: photos that it never saw, what it made of them, and the truth, "
             "which was kept from it and is used for scoring only."
         ),
-        facts=[
-            ("steps", outcome.steps),
-            ("training images", f"{record['data']['images_a']} + {record['data']['images_b']}"),
-            ("hardware", f"{hardware['device']}, {hardware['precision']}, {hardware['threads']} threads"),
-            ("seconds a step", round(_median([row["speed/seconds_per_step"] for row in metrics]), 3)),
-            ("this command took", duration(seconds)),
-            ("torch", record["versions"]["torch"]),
-            ("KID on", "a fixed random network; compares only within ganstyle"),
-        ],
         gallery_columns=("photo", "translated", "truth"),
         gallery=_gallery(out),
-        tables=[_score_table(scores)],
-        frames=_frames(outcome.folder),
-        curves=_curves(metrics),
-        commands=_commands(out, outcome.folder),
+        tables=[_score_table(scores), *page.tables],
+        facts=[*page.facts, ("this command took", duration(seconds))],
+        commands=[*_commands(out, outcome.folder), *page.commands],
     )
 
 
@@ -149,34 +141,20 @@ def _gallery(out: Path) -> list[list[tuple[str, bytes]]]:
     return [[(f"{label} {name}", (folder / name).read_bytes()) for label, folder in folders.items()] for name in names]
 
 
-def _score_table(scores: Sequence[Score]) -> tuple[str, list[str], list[list[str | float]]]:
-    rows: list[list[str | float]] = []
+def _score_table(scores: Sequence[Score]) -> Table:
+    rows: list[list[Cell]] = []
     for score in scores:
         kid = f"{score['kid']:.2f} ± {score['kid_deviation']:.2f}"
         rows.append([NAMES[score["name"]], kid, round(score["gradient_correlation"], 3), round(score["psnr"], 2)])
     columns = ["answer", "KID to trainB (lower: closer in style)", "edges like the truth's", "PSNR to the truth, dB"]
-    return "Scores", columns, rows
-
-
-def _frames(run: Path) -> list[tuple[str, bytes]]:
-    """Each preview as one frame; rows: a, fake b, cycled a, b, fake a, cycled b."""
-    paths = sorted((run / "previews").glob("step-*.jpg"))
-    return [(f"step {int(path.stem.split('-')[1])}", path.read_bytes()) for path in paths]
-
-
-def _curves(metrics: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[int, float]]]:
-    names = [name for name in (metrics[-1] if metrics else {}) if name.startswith(("generator/", "discriminator/"))]
-    return {name: [(int(row["step"]), row[name]) for row in metrics if name in row] for name in names}
+    note = "Against the truth, with KID on a fixed random network: it compares only within ganstyle."
+    return Table("Answers", columns, rows, note, marked=[0])
 
 
 def _commands(out: Path, run: Path) -> list[tuple[str, str]]:
+    translate = ["ganstyle", "translate", str(out / "pictures" / "testA"), "OUT", "--model", str(run)]
     return [
         ("train on your own two folders", "ganstyle train cyclegan-lite data.a=PHOTOS data.b=PAINTINGS"),
-        ("translate with this model", f"ganstyle translate {out / 'pictures' / 'testA'} OUT --model {run}"),
-        ("take the model along as one file", f"ganstyle export {run} ink.safetensors"),
+        ("translate the test photos again", shlex.join(translate)),
         ("draw more pictures like these", "ganstyle dataset synthesize pictures --style ink --count 200 --size 256"),
     ]
-
-
-def _median(values: Sequence[float]) -> float:
-    return float(np.median(values)) if values else float("nan")

@@ -13,6 +13,9 @@ from ganstyle.base.config import Config
 from ganstyle.base.errors import UserError
 from ganstyle.data.cache import Preparation
 from ganstyle.data.domains import Domain, DomainFiles, domain_files, open_domain
+from ganstyle.evaluate.describers import describer
+from ganstyle.evaluate.held_out import check_crop
+from ganstyle.tracking.tensorboard import check_tensorboard
 from ganstyle.train.compiling import Judgement
 from ganstyle.train.compiling import judge as judge_compilation
 from ganstyle.train.hardware import Hardware, Judge, available_device, check_cuda_graphs, decide
@@ -43,6 +46,10 @@ class Plan:
 def check_start(config: Config) -> None:
     """`UserError` for what keeps a new run from beginning here: devices and folders that are not there."""
     check_cuda_graphs(available_device(config.device), config.training.cuda_graphs)
+    if config.tracking.tensorboard:
+        check_tensorboard()
+    if config.evaluate.every > 0:
+        check_crop(describer(config.evaluate.weights, torch.device("cpu")), config.data.crop_px)
     _sides(config)
 
 
@@ -70,7 +77,15 @@ def open_domains(config: Config, say: Say) -> dict[str, Domain]:
     data = config.data
     preparation = Preparation(data.load_px, data.resize, tuple(data.background))  # type: ignore[arg-type]
     return {
-        files.key: open_domain(files, preparation, holdout=data.holdout, cache=data.cache, strict=data.strict, say=say)
+        files.key: open_domain(
+            files,
+            preparation,
+            holdout=data.holdout,
+            scored=config.evaluate.every > 0,
+            cache=data.cache,
+            strict=data.strict,
+            say=say,
+        )
         for files in _sides(config)
     }
 
@@ -160,7 +175,9 @@ def _hardware(
 
 def _say_plan(plan: Plan, say: Say) -> None:
     images = "; ".join(
-        f"{side}: {len(each.train)} to train on, {len(each.held_out)} held out" for side, each in plan.domains.items()
+        f"{side}: {len(each.train)} to train on, {len(each.held_out)} held out"
+        + (f", {len(each.test)} to test" if each.test is not None else "")
+        for side, each in plan.domains.items()
     )
     say(f"images {images}")
     training, hardware = plan.config.training, plan.hardware

@@ -12,6 +12,7 @@ from ganstyle.base.config import Config, flatten, load_config, merge, parse_word
 from ganstyle.base.errors import RunFailed, ToldElsewhere, UserError, one_line
 from ganstyle.data.domains import Domain
 from ganstyle.data.tensors import is_out_of_memory
+from ganstyle.evaluate.describers import Describer, describer
 from ganstyle.tracking.console import say as say_plainly
 from ganstyle.train.checkpoint import load_checkpoint, step_files
 from ganstyle.train.hardware import available_device
@@ -28,7 +29,8 @@ from ganstyle.train.run_folder import (
 )
 from ganstyle.train.stop import StopRequest
 from ganstyle.verbs.plan import Plan, Say, check_devices, check_start, open_domains, plan_run
-from ganstyle.verbs.training import Outcome, build_training, run_training, silent
+from ganstyle.verbs.training import Outcome, Training, build_training, run_training
+from ganstyle.verbs.watching import silent
 
 if TYPE_CHECKING:
     from lightning_fabric.plugins.environments import ClusterEnvironment
@@ -255,28 +257,64 @@ def _last_good(folder: RunFolder) -> str:
 
 def _train(folder: RunFolder, plan: Plan, ranks: Ranks, *, changed: Mapping[str, object], say: Say) -> Outcome:
     """Restore what there is and train to the end of the plan; the first rank has locked the folder."""
+    describe = _describer(plan, say) if ranks.first else None
+    evaluation = ranks.share(_facts(describe) if describe is not None else {})
     if ranks.first:
-        _record(folder, plan, changed, say)
-    training = build_training(plan, folder, ranks)
+        _record(folder, plan, changed, evaluation, say)
+    training = build_training(plan, folder, ranks, features=evaluation.get("fingerprint", ""))
     start = training.restore(say)
     if start >= plan.steps:
         return _finished(folder, plan.config, say) or Outcome(folder.path, start, plan.steps)
-    if start:
+    early = training.selection.exhausted
+    if start and not early:
         say(f"going on from step {start}")
-    outcome = run_training(training, plan, folder, start=start)
-    if outcome.finished:
-        say(f"finished {plan.steps} steps; to translate: ganstyle translate PHOTOS OUT --model {folder.path}")
-    else:
-        how = f"ganstyle train --resume {folder.path}"
-        say(f"stopped at step {outcome.step} of {plan.steps}, saved; to go on: {how}")
+    if training.selection.restarted:
+        say(training.selection.restarted)
+    outcome = (
+        Outcome(folder.path, start, plan.steps, early=True)
+        if early
+        else run_training(training, plan, folder, start=start, describe=describe)
+    )
+    say(_how_it_ended(outcome, training))
     return outcome
 
 
-def _record(folder: RunFolder, plan: Plan, changed: Mapping[str, object], say: Say) -> None:
+def _describer(plan: Plan, say: Say) -> Describer | None:
+    """The features that scores are made on, where there are to be scores."""
+    if plan.config.evaluate.every == 0:
+        return None
+    describe = describer(plan.config.evaluate.weights, available_device(plan.hardware.device))
+    say(describe.statement)
+    return describe
+
+
+def _facts(describe: Describer) -> dict[str, str]:
+    return {"name": describe.name, "statement": describe.statement, "fingerprint": describe.fingerprint}
+
+
+def _how_it_ended(outcome: Outcome, training: Training) -> str:
+    folder, step, steps = outcome.folder, outcome.step, outcome.steps
+    chosen = training.selection
+    best = f"; the best is step {chosen.step} ({chosen.rule})" if chosen.step is not None else ""
+    use = f"to translate: ganstyle translate PHOTOS OUT --model {folder}"
+    if step >= steps:
+        return f"finished {steps} steps{best}; {use}"
+    resume = f"to go on: ganstyle train --resume {folder}"
+    if outcome.early:
+        return (
+            f"stopped early at step {step} of {steps}: {chosen.patience} evaluations in a row brought no gain{best}; "
+            f"{use}; {resume} evaluate.patience=0"
+        )
+    return f"stopped at step {step} of {steps}, saved; {resume}"
+
+
+def _record(
+    folder: RunFolder, plan: Plan, changed: Mapping[str, object], evaluation: Mapping[str, str], say: Say
+) -> None:
     """Keep what was decided; say what keeps a resumed run from going on exactly."""
     record = folder.record()
     if record is not None and folder.last_step():
         reasons = why_not_exact(changed, record, hardware=plan.hardware, data=plan.data_facts())
         if reasons:
             say(f"not bit for bit the run that it would have been: {'; '.join(reasons)}")
-    folder.write_record(Record(plan.hardware, plan.data_facts(), library_versions()))
+    folder.write_record(Record(plan.hardware, plan.data_facts(), library_versions(), evaluation))

@@ -68,7 +68,7 @@ class Trained:
     def __call__(self, batch: ImageBatch) -> dict[str, Tensor]:
         """The losses of one step, still on the device."""
         training = self.training
-        training.watch.step = batch.draws.step
+        training.guard.step = batch.draws.step
         training.optimizers.set_learning_rate(LEARNING_RATE)
         if self.cuda_graphs:
             begin_step()

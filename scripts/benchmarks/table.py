@@ -12,6 +12,7 @@ from typing import Any
 
 import inference
 import memory
+import tracking
 import train_step
 from case import Case
 from machine import BUSY_CORES
@@ -79,6 +80,9 @@ LINES = [
          f"memory, {memory.CPU_CASES[0].name}", part_of_baseline),
     Line("The same, recomputing activations", "", "memory-cpu",
          f"memory, {memory.CPU_CASES[1].name}", part_of_baseline),
+    Line("Telling W&B, page and files at every log, CPU, 64 px, part of the steps' time", "under 1 %", "tracking-cpu",
+         tracking.thread_name(tracking.CPU_CASES[0]), share),
+    Line("The same in other processes", "", "tracking-cpu", tracking.processes_name(tracking.CPU_CASES[0]), share),
     Line(f"{_STEP}, H200, 256 px, batch 1", "6 times", "train_step-cuda", step(_H1)),
     Line(f"{_STEP} with TF32 off, H200, 256 px, batch 1", "", "train_step-cuda", step(_H1_NO_TF32)),
     Line(f"{_STEP}, H200, 256 px, batch 1, CUDA graphs", "", "train_step-cuda", step(_H1_GRAPHS)),

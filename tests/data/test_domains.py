@@ -253,8 +253,20 @@ def test_copies_of_one_image_are_all_trained_on(tmp_path: Path) -> None:
 
 def test_test_folders_take_the_place_of_holding_out(tmp_path: Path) -> None:
     domain = opened(photos(tmp_path / "in"), photos(tmp_path / "test", 2, first=7), holdout=0.5)
-    assert (len(domain.train), len(domain.held_out)) == (5, 2)
-    assert np.array_equal(domain.held_out[1], PREPARATION(tmp_path / "test" / "8.png"))
+    assert domain.test is not None
+    assert (len(domain.train), len(domain.held_out), len(domain.test)) == (5, 0, 2)
+    assert np.array_equal(domain.test[1], PREPARATION(tmp_path / "test" / "8.png"))
+    assert domain.shown is domain.test
+
+
+def test_a_run_that_is_scored_holds_images_out_beside_a_test_folder(tmp_path: Path) -> None:
+    """What is chosen by test images would be tested on what it was chosen by."""
+    folders = photos(tmp_path / "in", 10), photos(tmp_path / "test", 2, first=70)
+    domain = opened(*folders, holdout=0.3, scored=True)
+    assert domain.test is not None
+    assert len(domain.held_out) > 0
+    assert len(domain.train) + len(domain.held_out) == 10
+    assert not set(domain.held_out.digests()) & set(domain.test.digests())
 
 
 def test_the_fingerprint_is_of_what_is_trained_on_wherever_it_is(tmp_path: Path) -> None:

@@ -7,7 +7,13 @@ import pytest
 
 from ganstyle.base.draws import Draws
 from ganstyle.base.errors import UserError
-from ganstyle.evaluate.distances import kernel_distance, kernel_distance_deviation, standardise
+from ganstyle.evaluate.distances import (
+    enough_for_frechet,
+    frechet_distance,
+    kernel_distance,
+    kernel_distance_deviation,
+    standardise,
+)
 
 DRAWS = Draws(seed=7)
 
@@ -107,6 +113,48 @@ def test_deviation_of_two_images_a_side_is_finite() -> None:
     stream = DRAWS.stream("two")
     deviation = kernel_distance_deviation(stream.normal(size=(2, 3)), stream.normal(size=(2, 3)), stream)
     assert np.isfinite(deviation)
+
+
+@pytest.mark.parametrize(("n", "m", "length"), [(30, 40, 5), (200, 9, 8), (4, 6, 12), (2, 2, 1)])
+def test_frechet_distance_equals_the_formula_with_a_matrix_root(n: int, m: int, length: int) -> None:
+    linalg = pytest.importorskip("scipy.linalg", reason="needs scipy")
+    stream = DRAWS.stream("frechet", n)
+    mixing = stream.normal(size=(length, length))
+    x, y = stream.normal(size=(n, length)) @ mixing, stream.normal(0.5, 2, size=(m, length))
+    covariance_x, covariance_y = np.atleast_2d(np.cov(x.T)), np.atleast_2d(np.cov(y.T))
+    root = np.real(linalg.sqrtm(covariance_x @ covariance_y))
+    shift = np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2)
+    expected = shift + np.trace(covariance_x) + np.trace(covariance_y) - 2 * np.trace(root)
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-5)
+    assert frechet_distance(y, x) == pytest.approx(frechet_distance(x, y), rel=1e-9)
+
+
+def test_frechet_distance_of_independent_features_equals_the_formula_of_one_dimension() -> None:
+    """Without covariances it is, feature by feature, the squared differences of means and of deviations."""
+    signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], np.float64)
+    x, y = signs * [1, 2, 3] + [0, 5, 1], signs * [4, 2, 1] + [1, 1, 1]
+    bessel = 8 / 7  # the covariance divides by one less than the number of images
+    assert frechet_distance(x, y) == pytest.approx(1 + 16 + 0 + (9 + 0 + 4) * bessel, rel=1e-12)
+
+
+def test_frechet_distance_to_itself_is_zero_also_with_too_few_images() -> None:
+    for count in (50, 5):
+        x = DRAWS.stream("itself", count).normal(100, 1, size=(count, 20)).astype(np.float32)
+        assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_refuses_what_the_kernel_distance_does() -> None:
+    with pytest.raises(UserError, match=r"1 and 5 images.*at least 2"):
+        frechet_distance(np.ones((1, 3)), np.ones((5, 3)))
+    with pytest.raises(ValueError, match="NaN"):
+        frechet_distance(np.full((4, 3), np.nan), np.ones((4, 3)))
+
+
+def test_enough_for_frechet_is_where_the_covariance_can_have_full_rank() -> None:
+    for count in range(2, 12):
+        features = DRAWS.stream("rank", count).normal(size=(count, 6))
+        full = np.linalg.matrix_rank(np.cov(features.T)) == 6
+        assert enough_for_frechet(count, 6) == full
 
 
 def limited(z: float) -> float:

@@ -7,7 +7,19 @@ import numpy as np
 import pytest
 
 from ganstyle.base.draws import Draws
-from ganstyle.tracking.charts import EXTENT, MOST_POINTS, Chart, charts, short_number, smooth, ticks
+from ganstyle.tracking.charts import (
+    DRAWN_POINTS,
+    EXTENT,
+    MOST_POINTS,
+    Chart,
+    Panel,
+    Points,
+    charts,
+    short_number,
+    short_numbers,
+    smooth,
+    ticks,
+)
 
 
 def places(path: str) -> list[tuple[float, float]]:
@@ -15,20 +27,33 @@ def places(path: str) -> list[tuple[float, float]]:
 
 
 def series(chart: Chart, index: int = 0) -> dict[str, list[float]]:
-    return chart.hover["series"][index]  # type: ignore[index]
+    return chart.data["series"][index]  # type: ignore[index]
 
 
-def test_names_are_grouped_by_what_stands_before_the_slash() -> None:
-    points = [(0, 1.0), (10, 2.0)]
-    drawn = charts({"generator/a": points, "learning_rate": points, "discriminator/b": points, "generator/c/d": points})
-    assert [chart.title for chart in drawn] == ["generator", "learning_rate", "discriminator"]
-    assert [line.name for line in drawn[0].lines] == ["a", "c/d"]
-    assert [line.name for line in drawn[1].lines] == ["learning_rate"]
-    assert charts({}) == []
+def chart_of(lines: dict[str, Points]) -> Chart:
+    (chart,) = charts([Panel("x", lines)])
+    return chart
+
+
+def test_all_charts_share_one_range_of_steps() -> None:
+    panels = [Panel("losses", {"x": [(0, 1.0), (10, 2.0)], "y": []}), Panel("scores", {"z": [(5, 1.0), (20, 3.0)]})]
+    losses, scores = charts(panels)
+    assert (losses.panel, scores.panel) == tuple(panels)
+    assert [line.name for line in losses.lines] == ["x", "y"]
+    assert [(chart.data["low"], chart.data["high"]) for chart in (losses, scores)] == [(0, 20), (0, 20)]
+    assert [x for x, _ in places(losses.lines[0].logged)] == [0, EXTENT / 2]
+    assert [x for x, _ in places(scores.lines[0].logged)] == [EXTENT / 4, EXTENT]
+    assert losses.step_ticks == scores.step_ticks
+    assert charts([]) == []
+
+
+def test_steps_are_told_once_for_curves_that_share_them() -> None:
+    chart = chart_of({"a": [(1, 1.0), (2, 2.0)], "b": [(1, 5.0), (2, 6.0)], "c": [(1, 5.0)], "d": [(1, 5.0)]})
+    assert [series(chart, index)["steps"] for index in range(4)] == [[1, 2], None, [1], None]
 
 
 def test_points_lie_where_the_ticks_say() -> None:
-    chart = charts({"x": [(0, 0.0), (50, 3.0), (100, 4.0)]})[0]
+    chart = chart_of({"x": [(0, 0.0), (50, 3.0), (100, 4.0)]})
     heights = {float(tick.text): tick.percent / 100 * EXTENT for tick in chart.value_ticks}
     across = {float(tick.text): tick.percent / 100 * EXTENT for tick in chart.step_ticks}
     drawn = places(chart.lines[0].logged)
@@ -39,14 +64,14 @@ def test_points_lie_where_the_ticks_say() -> None:
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:
-    chart = charts({"x": [(0, 1.0), (1, math.nan), (2, math.inf), (3, 2.0)], "x/y": [(0, -math.inf)]})[0]
+    chart = chart_of({"x": [(0, 1.0), (1, math.nan), (2, math.inf), (3, 2.0), (4, 1e200)], "y": [(0, -math.inf)]})
     assert series(chart)["steps"] == [0, 3]
     assert chart.lines[1].logged == chart.lines[1].smoothed == ""
 
 
 def test_steps_are_put_in_order_and_one_point_is_a_dot() -> None:
-    assert series(charts({"x": [(5, 1.0), (2, 3.0)]})[0])["logged"] == [3, 1]
-    dot = places(charts({"x": [(5, 1.0)]})[0].lines[0].smoothed)
+    assert series(chart_of({"x": [(5, 1.0), (2, 3.0)]}))["logged"] == [3, 1]
+    dot = places(chart_of({"x": [(5, 1.0)]}).lines[0].smoothed)
     assert len(dot) == 2
     assert dot[0] == dot[1]
 
@@ -60,26 +85,40 @@ def test_smoothing_equals_the_slow_mean_over_neighbours(count: int) -> None:
         assert smoothed == pytest.approx(sum(near) / len(near))
 
 
+def _height(chart: Chart, value: float) -> float:
+    """Where a value lies, from two marks of the axis."""
+    low, high = chart.value_ticks[0], chart.value_ticks[-1]
+    share = (value - float(low.text)) / (float(high.text) - float(low.text))
+    return (low.percent + share * (high.percent - low.percent)) / 100 * EXTENT
+
+
 def test_many_points_are_averaged_in_blocks_and_none_is_lost() -> None:
     count = 3 * MOST_POINTS + 7
     values = Draws(seed=0).stream("many").random(count)
-    shown = series(charts({"x": list(enumerate(values.tolist()))})[0])
+    chart = chart_of({"x": list(enumerate(values.tolist()))})
+    shown = series(chart)
     assert len(shown["steps"]) <= MOST_POINTS
     sizes = [4] * (count // 4) + [count % 4]
     assert np.average(shown["logged"], weights=sizes) == pytest.approx(values.mean(), rel=1e-4)
+    slow = [values[start : start + 4].mean() for start in range(0, count, 4)]
+    assert shown["logged"] == pytest.approx(slow, rel=1e-4)
+    assert shown["steps"][:2] == [2, 6]  # 1.5 and 5.5, to even
+    drawn = places(chart.lines[0].logged)
+    assert DRAWN_POINTS / 2 < len(drawn) <= DRAWN_POINTS
+    assert drawn[0][1] == pytest.approx(_height(chart, np.mean(slow[:4])), abs=1.5)
 
 
 def test_one_wild_value_does_not_flatten_the_rest() -> None:
     points = [(step, 1.0 + step % 2) for step in range(1000)]
-    wild = charts({"x": [*points[:40], (40, 1e6)]})[0]
+    wild = chart_of({"x": [*points[:40], (40, 1e6)]})
     assert all(0 <= y <= EXTENT for _, y in places(wild.lines[0].logged))
-    calm = charts({"x": [*points[:400], (400, 90.0)]})[0]
+    calm = chart_of({"x": [*points[:400], (400, 90.0)]})
     assert max(float(tick.text.replace(",", "")) for tick in calm.value_ticks) < 30
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -2.0, 1e-9, 1e9])
 def test_a_constant_has_room_around_it(value: float) -> None:
-    chart = charts({"x": [(0, value), (9, value)]})[0]
+    chart = chart_of({"x": [(0, value), (9, value)]})
     assert all(0 <= y <= EXTENT for _, y in places(chart.lines[0].logged))
     assert len(chart.value_ticks) >= 2
 
@@ -99,7 +138,7 @@ def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
 
 
 def test_steps_are_marked_at_whole_numbers_only() -> None:
-    chart = charts({"x": [(1, 0.5), (3, 0.7)]})[0]
+    chart = chart_of({"x": [(1, 0.5), (3, 0.7)]})
     assert [tick.text for tick in chart.step_ticks] == ["1", "2", "3"]
 
 
@@ -109,3 +148,9 @@ def test_steps_are_marked_at_whole_numbers_only() -> None:
 )
 def test_short_numbers(value: float, text: str) -> None:
     assert short_number(value) == text
+
+
+def test_numbers_on_an_axis_differ() -> None:
+    assert short_numbers([120_300, 120_310, 120_320]) == ["120.3k", "120.31k", "120.32k"]
+    assert short_numbers([0.1, 0.2]) == ["0.1", "0.2"]
+    assert short_numbers([]) == []

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from ganstyle.tracking import console
-from ganstyle.tracking.console import ConsoleTracker, duration, say
+from ganstyle.tracking.console import ConsoleTracker, duration, say, scores_line
 
 SCALARS = {
     "generator/cycle_a": 0.12345,
@@ -75,6 +75,54 @@ def test_plain_lines_where_there_is_no_terminal(
 def test_the_first_step_has_a_time_left(capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]) -> None:
     ConsoleTracker(start=5, steps=5).log(5, {})
     assert capsys.readouterr().err.endswith("0 s left\n")
+
+
+def test_only_the_losses_are_in_the_line(capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]) -> None:
+    others = dict.fromkeys(
+        ("judged/b_real", "health/change_ab", "gradient_norm/generator", "guard/skipped", "best/step", "learning_rate"),
+        7.0,
+    )
+    ConsoleTracker(start=0, steps=4).log(2, {**others, "speed/waiting_for_data": 0.25, "generator/cycle_a": 0.5})
+    assert capsys.readouterr().err == "step 2/4  cycle_a 0.500  0.0 images/s  25% waiting for data  0.0 GB  0 s left\n"
+
+
+SCORES = {
+    "scores/kid_ab": 1.234,
+    "scores/kid_deviation_ab": 0.05,
+    "scores/kid_ba": -0.001,
+    "scores/kid": 0.6167,
+    "scores/fid_ab": 123.4,
+    "scores/content_ab": 0.61,
+    "scores/content": 0.61,
+    "best/step": 1500.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            list(SCORES),
+            "KID a to b 1.23 ± 0.05, b to a -0.00100; FID a to b 123; content a to b 0.610; best so far: step 1500",
+        ),
+        (["scores/kid", "scores/content"], "KID 0.617; content 0.610"),
+        (["scores/content_ab"], "content a to b 0.610"),
+    ],
+)
+def test_scores_in_words(names: list[str], told: str) -> None:
+    assert scores_line(2000, {name: SCORES[name] for name in names}) == f"scores at step 2000: {told}"
+
+
+def test_scores_have_a_line_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    tracker = ConsoleTracker(start=0, steps=4000)
+    tracker.log(2000, SCORES)
+    alone = capsys.readouterr().err
+    tracker.log(2000, {**SCORES, "generator/cycle_a": 0.5})
+    both = capsys.readouterr().err.splitlines()
+    assert alone == scores_line(2000, SCORES) + "\n"
+    assert both[0] + "\n" == alone
+    assert both[1].startswith("step 2000/4000  cycle_a 0.500  0.0 images/s")
+    assert len(both) == 2
 
 
 @pytest.mark.parametrize(

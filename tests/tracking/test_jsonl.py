@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ganstyle.tracking.jsonl import FolderTracker, read_metrics
+from ganstyle.tracking.jsonl import FolderTracker, read_events, read_metrics
 
 
 def tracker(folder: Path, *, start: int = 0, warned: list[str] | None = None) -> FolderTracker:
@@ -66,6 +69,84 @@ def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
     assert rows(tmp_path) == [{"step": 8, "loss": 2}]
 
 
+def test_what_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    here = tracker(tmp_path)
+    here.log(1, {"nan": math.nan, "infinite": math.inf, "loss": np.float32(0.5), "odd": "x"})  # type: ignore[dict-item]
+    assert rows(tmp_path) == [{"step": 1, "loss": 0.5}]
+
+
+def test_scores_are_a_row_of_their_own(tmp_path: Path) -> None:
+    here = tracker(tmp_path)
+    here.log(1, {"loss": 1})
+    here.log(1, {"scores/kid": 2})
+    assert rows(tmp_path) == [{"step": 1, "loss": 1}, {"step": 1, "scores/kid": 2}]
+
+
+def test_events_have_the_step_that_was_last_told_and_the_time(tmp_path: Path) -> None:
+    here = tracker(tmp_path, start=3)
+    here.alert("goes on", "from 3", level="info")
+    here.log(5, {"loss": 1})
+    here.alert("collapse", "why\nin two lines", level="error")
+    here.images(6, "preview", b"jpeg")
+    here.alert("odd", "so")
+    events = read_events(tmp_path / "events.jsonl")
+    assert [(each["step"], each["level"], each["title"], each["text"]) for each in events] == [
+        (3, "info", "goes on", "from 3"),
+        (5, "error", "collapse", "why\nin two lines"),
+        (6, "warn", "odd", "so"),
+    ]
+    for event in events:
+        told = datetime.fromisoformat(event["time"])
+        assert told.utcoffset() == timedelta(0)
+        assert abs(datetime.now(UTC) - told) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, 60])
+def test_an_event_that_was_cut_off_does_not_take_the_next_one_with_it(tmp_path: Path, length: int) -> None:
+    tracker(tmp_path).alert("first", "text")
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(path.read_bytes() + path.read_bytes()[:length])
+    here = tracker(tmp_path, start=8)
+    here.alert("second", "text")
+    here.alert("third", "text")
+    assert [event["title"] for event in read_events(path)] == ["first", "second", "third"]
+    assert b"\n\n" not in path.read_bytes()
+
+
+def test_rewinding_drops_rows_and_previews_but_no_event(tmp_path: Path) -> None:
+    here = tracker(tmp_path)
+    for step in (2, 4, 6):
+        here.log(step, {"loss": step})
+        here.images(step, "preview", b"jpeg")
+    here.alert("diverged", "why")
+    (tmp_path / "previews" / "step-mine.jpg").touch()
+    here.rewind(4)
+    assert [row["step"] for row in rows(tmp_path)] == [2, 4]
+    kept = {"step-00000002.jpg", "step-00000004.jpg", "step-mine.jpg"}
+    assert {path.name for path in (tmp_path / "previews").iterdir()} == kept
+    here.alert("went back", "why")
+    here.log(6, {"loss": 60})
+    assert [event["step"] for event in read_events(tmp_path / "events.jsonl")] == [6, 4]
+    assert [row["loss"] for row in rows(tmp_path)] == [2, 4, 60]
+
+
+def test_a_rewind_that_cannot_be_written_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+    here = tracker(tmp_path, warned=warned)
+    here.log(4, {"loss": 1})
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+
+    def full(self: Path, *args: Any, **options: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        here.rewind(2)
+        here.rewind(1)
+    assert len(warned) == 1
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before  # whole, not half dropped
+
+
 def test_pictures_are_files(tmp_path: Path) -> None:
     here = tracker(tmp_path)
     here.images(1000, "preview", b"first")
@@ -119,7 +200,7 @@ def test_half_a_line_does_not_take_the_next_one_with_it(tmp_path: Path, monkeypa
 
     def half(self: Path, *args: Any, **options: Any) -> Any:
         with real(self, *args, **options) as file:
-            file.write('{"step": 1, "lo')
+            file.write(b'{"step": 1, "lo')
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:

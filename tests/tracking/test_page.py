@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ganstyle.tracking.page import Page, cell_text, data_uri, render, write_page
+from ganstyle.tracking.charts import Panel
+from ganstyle.tracking.page import Event, Notice, Page, State, Table, cell_text, data_uri, render, write_page
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -53,13 +54,32 @@ class Reader(HTMLParser):
 def full_page(word: str = "ink") -> Page:
     return Page(
         title=f"{word} title",
+        state=State(f"{word} state", 0.25, "2026-11-22T14:10:00+00:00"),
         summary=f"{word} summary",
-        facts=[(f"{word} label", f"{word} value"), ("steps", 2000)],
+        health=[Notice(f"{word} ailment", f"{word} measured", f"{word} hint", "error", f"{word} since")],
+        gallery_title=f"{word} gallery",
         gallery_columns=[f"{word} photo", "truth"],
         gallery=[[(f"{word} caption", PNG), ("", PNG)]],
-        tables=[(f"{word} table", [f"{word} column", "psnr"], [[f"{word} row", 20.125], ["photo", math.inf]])],
         frames=[(f"{word} 0", PNG), (f"{word} 1", PNG)],
-        curves={f"generator/{word}": [(1, 2.0), (2, 1.0)], "generator/b": [(1, 4.0)], f"{word}/x": [(5, 0.1)]},
+        frame_rows=[f"{word} above", "below"],
+        frame_note=f"{word} left out",
+        tables=[
+            Table(
+                f"{word} table",
+                [f"{word} column", "psnr"],
+                [[f"{word} row", 20.125], ["photo", math.inf]],
+                f"{word} how",
+                [1],
+            )
+        ],
+        curves=[
+            Panel(f"{word} chart", {f"{word} line": [(1, 2.0), (2, 1.0)], "b": [(1, 4.0)]}, f"{word} section"),
+            Panel("other", {"other": [(5, 0.1)]}, f"{word} section", f"{word} reading"),
+        ],
+        events=[Event(1500, f"{word} time", "warn", f"{word} event", f"{word} happened")],
+        events_note=f"{word} older",
+        config=f"{word}: config",
+        facts=[(f"{word} label", f"{word} value"), ("steps", 2000)],
         commands=[(f"{word} what", f"{word} --command")],
     )
 
@@ -71,9 +91,13 @@ def test_a_page_is_one_whole_file_with_every_part(tmp_path: Path) -> None:
     reader = Reader(html)
     assert html.startswith("<!DOCTYPE html>")
     shown = " ".join(text for tag, text in reader.texts if tag not in ("script", "style"))
-    for part in ("title", "summary", "label", "value", "photo", "caption", "table", "column", "row", "what", "1"):
-        assert f"ink {part}" in shown
-    for value in ("2,000", "20.12", "∞", "ink --command"):
+    parts = (
+        "title state summary ailment measured hint since gallery photo caption 1 above left table how column row "
+        "section chart line reading event happened time older label value what"
+    )
+    for part in parts.split():
+        assert f"ink {part}" in shown, part
+    for value in ("2,000", "20.12", "∞", "ink --command", "step 1,500", "ink: config"):
         assert value in shown
     assert reader.text_of("title") == ["ink title"]
 
@@ -105,10 +129,9 @@ def test_hostile_text_stays_text() -> None:
 
 
 def test_hostile_curve_names_reach_the_script_as_data() -> None:
-    name = HOSTILE.replace("/", "|")
-    reader = Reader(render(Page(title="x", curves={f"generator/{name}": [(1, 1.0)]})))
+    reader = Reader(render(Page(title="x", curves=[Panel("generator", {HOSTILE: [(1, 1.0)]})])))
     data = json.loads(reader.text_of("script")[0])
-    assert data["series"][0]["name"] == name
+    assert data["series"][0]["name"] == HOSTILE
     assert len(reader.named("script")) == 2
 
 
@@ -131,7 +154,8 @@ def test_an_empty_page_has_no_empty_parts() -> None:
 
 
 def test_curves_without_a_finite_value_still_give_a_page() -> None:
-    html = render(Page(title="x", curves={"health/a": [(1, math.nan)], "health/b": [], "c": [(0, 1.0)]}))
+    panels = [Panel("health", {"a": [(1, math.nan)], "b": []}), Panel("c", {"c": [(0, 1.0)]})]
+    html = render(Page(title="x", curves=panels))
     reader = Reader(html)
     assert html.count("(no finite value)") == 2
     assert len(reader.named("svg")) == 2
@@ -166,6 +190,28 @@ def test_bytes_that_are_no_picture_are_refused_and_nothing_is_written(tmp_path: 
     with pytest.raises(ValueError, match="expected an encoded PNG"):
         write_page(tmp_path / "page.html", Page(title="x", frames=[("a", b"<svg>")]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_of_numbers_alone_are_set_to_the_right() -> None:
+    rows = [["1.20 ± 0.30", "–", "4", 0.5, "e"], ["–", "–", "not given", math.inf, "5"], ["1,200", "–", "3", -1, ""]]
+    reader = Reader(render(Page(title="x", tables=[Table("t", list("abcde"), rows, marked=[1])])))
+    assert ["class" in head for head in reader.named("th")] == [True, False, False, True, False]
+    assert ["class" in cell for cell in reader.named("td")] == [True, False, False, True, False] * 3
+    assert [row.get("class") for row in reader.named("tr")] == [None, None, "marked", None]
+
+
+def test_one_curve_with_the_name_of_its_chart_needs_no_legend() -> None:
+    panels = [Panel("rate", {"rate": [(1, 1.0)]}), Panel("losses", {"a": [(1, 1.0)]})]
+    reader = Reader(render(Page(title="x", curves=panels)))
+    assert [item for item in reader.text_of("li") if item.strip()] == ["a"]
+
+
+def test_charts_of_a_section_stand_together() -> None:
+    points = {"x": [(1, 1.0)]}
+    panels = [Panel("one", points, "first"), Panel("two", points, "second"), Panel("three", points, "first")]
+    reader = Reader(render(Page(title="x", curves=panels)))
+    assert reader.text_of("summary") == ["first", "second"]
+    assert reader.text_of("h3") == ["one", "three", "two"]
 
 
 @pytest.mark.parametrize(

@@ -1,308 +1,460 @@
+"""The tracker, told by a stand-in for the library; `test_wandb_library.py` has the real one."""
+
 from __future__ import annotations
 
-import getpass
-import io
 import json
 import os
-import socket
-import subprocess
+import shlex
+import shutil
 import sys
-from collections.abc import Iterator
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from ganstyle.data.grids import encode_grid
 from ganstyle.tracking import wandb as module
-from ganstyle.tracking.wandb import ERRORS_BEFORE_GIVING_UP, FOLDER_VARIABLES, WandbTracker
+from ganstyle.tracking.tracker import BINS
+from ganstyle.tracking.wandb import (
+    ENOUGH_BYTES,
+    ERRORS_BEFORE_GIVING_UP,
+    LEAST_FREE_BYTES,
+    UNSENT,
+    WandbTracker,
+    sync_command,
+    unsent_folders,
+)
 
-PICTURE = encode_grid([[np.full((32, 48, 3), 90, dtype=np.uint8)]])
+PICTURE = b"\xff\xd8\xff a picture"
 SETTINGS: dict[str, Any] = {
     "mode": "offline",
     "project": "ink",
-    "entity": None,
+    "entity": "someone",
     "name": "first",
     "group": None,
     "tags": ["small"],
     "images": True,
+    "log_model": True,
+    "host": False,
 }
 CONFIG = {"seed": 7, "training": {"steps": 3}}
+RUN_ID = "abcd1234"
+BROKEN = "it cannot be reached (the library broke in two lines)"
 
 
-def tracker(folder: Path, warned: list[str], **settings: Any) -> WandbTracker:
-    return WandbTracker(folder, settings={**SETTINGS, **settings}, config=CONFIG, run_id="abcd1234", warn=warned.append)
+class Library:
+    """The stand-in that the other process imports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.breaks()
+
+    def breaks(self, **how: str) -> None:
+        """From now on these calls `raise`, find the service `lost`, or `hang`."""
+        told = {name.replace("_online", " online").replace("_offline", " offline"): kind for name, kind in how.items()}
+        (self.folder / "breaks").write_text(json.dumps(told))
+
+    def calls(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / "calls"
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [row for row in rows if row["call"] == name]
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [call["row"] for call in self.calls("log")]
+
+    def modes(self) -> list[str]:
+        return [call["mode"] for call in self.calls("init")]
 
 
-# A library that fails where it is told to
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy(Path(__file__).with_name("stand_in_wandb.py"), folder / "wandb.py")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("STAND_IN", str(folder))
+    return Library(folder)
 
 
-class BrokenRun:
-    def __init__(self, *, breaks: set[str]) -> None:
-        self.breaks, self.calls = breaks, []
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*args: Any, **options: Any) -> None:
-            self.calls.append(name)
-            if name in self.breaks:
-                raise ConnectionResetError("the service died\nin two lines")
-
-        return call
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
 
 
-def library(monkeypatch: pytest.MonkeyPatch, *breaks: str, key: bool = True) -> tuple[BrokenRun, list[str]]:
-    """A stand-in whose `breaks` raise; returns its run and the modes that were tried."""
-    run, modes = BrokenRun(breaks=set(breaks)), []
-
-    def init(*, mode: str, **options: Any) -> BrokenRun:
-        modes.append(mode)
-        if "init" in breaks or f"init {mode}" in breaks:
-            raise TimeoutError("no answer\nat all")
-        return run
-
-    def login(**options: Any) -> bool:
-        if "login" in breaks:
-            raise ConnectionError("no network")
-        return key
-
-    def image(path: str) -> bytes:
-        return Path(path).read_bytes()
-
-    fake = SimpleNamespace(init=init, login=login, Settings=lambda **options: options, Image=image)
-    monkeypatch.setitem(sys.modules, "wandb", fake)  # type: ignore[arg-type]
-    return run, modes
+def tracker(folder: Path, warned: list[str], said: list[str] | None = None, **settings: Any) -> WandbTracker:
+    say = (said if said is not None else []).append
+    options = {**SETTINGS, **settings}
+    return WandbTracker(folder, settings=options, config=CONFIG, run_id=RUN_ID, warn=warned.append, say=say)
 
 
-def tell_everything(here: WandbTracker, times: int = 6) -> None:
+def tell_everything(here: WandbTracker, path: Path, times: int = 6) -> None:
     for step in range(times):
         here.log(step, {"generator/cycle_a": 0.5})
         here.images(step, "preview", PICTURE)
         here.alert("title", "text")
+    here.model(path, "latest", {})
     here.close()
     here.log(99, {})
     here.close()
 
 
-@pytest.mark.parametrize(
-    "broken", [{"init"}, {"log"}, {"finish"}, {"alert"}, {"define_metric"}, {"log", "finish", "alert"}], ids=str
-)
+@pytest.mark.parametrize("broken", ["import", "login", "init", "log", "finish", "alert", "define_metric"])
 @pytest.mark.parametrize("mode", ["online", "offline"])
-def test_a_broken_library_is_one_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: set[str], mode: str
-) -> None:
-    run, _ = library(monkeypatch, *broken)
+def test_a_broken_library_is_one_warning(library: Library, run: Path, broken: str, mode: str) -> None:
+    library.breaks(**{broken: "raise"})
+    (library.folder / "key").touch()
     warned: list[str] = []
-    tell_everything(tracker(tmp_path, warned, mode=mode))
+    tell_everything(tracker(run, warned, mode=mode), run)
+    if broken == "login" and mode == "offline":
+        assert warned == []
+        return
     (line,) = warned
-    assert line.startswith("Weights & Biases ")
+    assert line.startswith("Weights & Biases")
     assert "\n" not in line
-    assert run.calls.count("log") <= (ERRORS_BEFORE_GIVING_UP if "log" in broken else 12)
+    if broken == "log":
+        assert len(library.calls("log")) == 6 * 2  # an alert between them works, so it is not given up
 
 
-def test_a_library_that_cannot_be_imported_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
+def test_errors_in_a_row_switch_it_off(library: Library, run: Path) -> None:
     warned: list[str] = []
-    tell_everything(tracker(tmp_path, warned))
-    assert len(warned) == 1
-    assert "switched off" in warned[0]
-
-
-def test_a_few_errors_are_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, _ = library(monkeypatch)
-    warned: list[str] = []
-    here = tracker(tmp_path, warned)
-    run.breaks.add("log")
-    here.log(1, {})
-    here.log(2, {})
-    run.breaks.clear()
-    here.log(3, {})
+    here = tracker(run, warned)
+    library.breaks(log="raise")
+    for step in range(9):
+        here.log(step, {})
+    assert warned == ["Weights & Biases is switched off for this run: the library broke in two lines"]
+    assert len(library.calls("log")) == ERRORS_BEFORE_GIVING_UP
     here.close()
+    assert len(warned) == 1
+
+
+def test_a_few_errors_are_forgiven_and_told_at_the_end(library: Library, run: Path) -> None:
+    warned: list[str] = []
+    here = tracker(run, warned)
+    for step in range(6):
+        library.breaks(**({"log": "raise"} if step in (1, 2, 4) else {}))
+        here.log(step, {"step": step})
     assert warned == []
-    assert run.calls.count("log") == 3
-    assert run.calls[-1] == "finish"
+    here.close()
+    assert warned == ["Weights & Biases lacks 3 of its records: the library broke in two lines"]
+    assert library.calls("finish") == [{"call": "finish", "exit_code": 0}]
 
 
 @pytest.mark.parametrize(
     ("broken", "key", "modes", "reason"),
     [
-        ([], False, ["offline"], "no key on this machine"),
-        (["login"], True, ["offline"], "it cannot be reached (no network)"),
-        (["init online"], True, ["online", "offline"], "it cannot be reached (no answer at all)"),
+        ({}, False, ["offline"], "no key on this machine"),
+        ({"login": "raise"}, True, ["offline"], BROKEN),
+        (
+            {"init_online": "raise"},
+            True,
+            ["online", "offline"],
+            "it cannot be reached (the library broke in two lines)",
+        ),
     ],
 )
 def test_a_run_that_cannot_be_sent_is_kept_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, broken: list[str], key: bool, modes: list[str], reason: str
+    library: Library, run: Path, *, broken: dict[str, str], key: bool, modes: list[str], reason: str
 ) -> None:
-    run, tried = library(monkeypatch, *broken, key=key)
+    library.breaks(**broken)
+    if key:
+        (library.folder / "key").touch()
     warned: list[str] = []
-    here = tracker(tmp_path, warned, mode="online")
+    said: list[str] = []
+    here = tracker(run, warned, said, mode="online")
     here.log(1, {})
     here.close()
-    assert tried == modes
+    assert library.modes() == modes
     assert warned == [f"Weights & Biases: {reason}, so the run is kept offline"]
-    assert run.calls[-2:] == ["log", "finish"]
+    assert len(library.rows()) == len(library.calls("finish")) == 1
+    (folder,) = (run / "wandb").glob("offline-run-*")
+    assert said == [f"to send this run to Weights & Biases: wandb sync {folder}"]
 
 
-def test_with_a_key_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, tried = library(monkeypatch)
+def test_with_a_key_it_is_sent_and_nothing_is_left_to_say(library: Library, run: Path) -> None:
+    (library.folder / "key").touch()
     warned: list[str] = []
-    tracker(tmp_path, warned, mode="online").close()
-    assert (tried, warned) == (["online"], [])
-
-
-def test_its_folders_are_named_until_it_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library(monkeypatch)
-    for name in FOLDER_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_CACHE_DIR", "a person's own")
-    for run in ("one", "two"):
-        here = tracker(tmp_path / run, [])
-        assert os.environ["WANDB_DATA_DIR"] == os.environ["WANDB_ARTIFACT_DIR"] == str(tmp_path / run / "wandb")
-        assert os.environ["WANDB_CACHE_DIR"] == "a person's own"
-        here.close()
-        assert {name for name in FOLDER_VARIABLES if name in os.environ} == {"WANDB_CACHE_DIR"}
-
-
-def test_pictures_can_be_kept_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, _ = library(monkeypatch)
-    here = tracker(tmp_path, [], images=False)
-    here.images(1, "preview", PICTURE)
-    assert "log" not in run.calls
-    here = tracker(tmp_path, [], images=True)
-    here.images(1, "preview", PICTURE)
-    assert run.calls.count("log") == 1
-
-
-def test_it_is_not_imported_unless_asked_for() -> None:
-    code = (
-        "import sys, ganstyle.tracking.wandb\n"
-        "from ganstyle.verbs.training import _wandb\n"
-        "from ganstyle.base.config import parse_config\n"
-        "assert _wandb(None, parse_config({'training': {'steps': 1}}), print) == []\n"
-        "assert 'wandb' not in sys.modules, 'imported'\n"
-    )
-    root = Path(module.__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
-
-
-# The real library, offline
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The library as on a machine without a key; its service ends with the test."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "home"))
-    yield
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].teardown()
-
-
-def offline_files(folder: Path) -> list[Path]:
-    return sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))
-
-
-def records(file: Path) -> list[dict[str, Any]]:
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def history(file: Path) -> list[dict[str, Any]]:
-    return [record["history"]["item"] for record in records(file) if record["type"] == "history"]
-
-
-@pytest.mark.slow
-def test_an_offline_run_can_be_read_back(tmp_path: Path, offline: None) -> None:
-    folder, warned = tmp_path / "secret folder of mine", []
-    folder.mkdir()
-    for start in (0, 2):  # the second goes on from an earlier step than the first reached
-        here = tracker(folder, warned)
-        for step in range(start + 1, start + 4):
-            here.log(step, {"generator/cycle_a": step / 8})
-        here.images(start + 3, "preview", PICTURE)
-        here.alert("title", "text")
-        here.close()
+    tracker(run, warned, warned, mode="online").close()
+    (begun,) = library.calls("init")
+    assert (begun["mode"], begun["resume"], begun["id"]) == ("online", "allow", RUN_ID)
     assert warned == []
-    files = offline_files(folder)
-    assert len(files) == 2
-    assert [file.name for file in files] == ["run-abcd1234.wandb"] * 2
-    for file, start in zip(files, (0, 2), strict=True):
-        items = [item for item in history(file) if "generator/cycle_a" in item]
-        assert [(item["train/step"], item["generator/cycle_a"]) for item in items] == [
-            (step, step / 8) for step in range(start + 1, start + 4)
-        ]
-        (run,) = [record["run"] for record in records(file) if record["type"] == "run"]
-        assert (run["run_id"], run["project"], run["display_name"], run["tags"]) == (
-            "abcd1234",
-            "ink",
-            "first",
-            ["small"],
-        )
-        assert run["config"]["update"]["training"] == {"steps": 3}
-        metrics = [record["metric"] for record in records(file) if record["type"] == "metric"]
-        assert {each["glob_name"]: each["step_metric"] for each in metrics if "glob_name" in each} == {
-            "*": "train/step"
-        }
-        (shown,) = [item for item in history(file) if "preview.path" in item]
-        assert shown["train/step"] == start + 3
-        stored = file.parent / "files" / shown["preview.path"]
-        assert stored.read_bytes() == PICTURE
-        with Image.open(io.BytesIO(stored.read_bytes())) as image:
-            assert image.size == (shown["preview.width"], shown["preview.height"])
-        content = file.read_bytes()
-        for private in (socket.gethostname(), folder.name, str(tmp_path), str(Path.cwd()), sys.executable, "pytest"):
-            assert len(private) < 2 or _hidden(private, content), private
-        assert b"github.com" not in content
-    assert _hidden(str(folder), b"".join(path.read_bytes() for path in (files[0].parent / "files").rglob("*.txt")))
 
 
-def _hidden(private: str, content: bytes) -> bool:
-    """Very short names (a host called `vm`) may stand in any binary file by chance; then only whole words count."""
-    if len(private) > 4:
-        return private.encode() not in content
-    text = f'"{private}"'.encode()
-    return text not in content
-
-
-@pytest.mark.slow
-def test_no_key_keeps_the_real_run_offline_without_pictures(tmp_path: Path, offline: None) -> None:
-    folder, warned = tmp_path / "run", []
-    folder.mkdir()
-    here = tracker(folder, warned, mode="online", images=False)
-    here.log(1, {"generator/cycle_a": 0.5})
-    here.images(1, "preview", PICTURE)
-    here.close()
-    assert warned == ["Weights & Biases: no key on this machine, so the run is kept offline"]
-    (file,) = offline_files(folder)
-    assert [item["train/step"] for item in history(file)] == [1]
-    assert not list(folder.rglob("*.jpg"))
-    assert getpass.getuser() not in {record.get("run", {}).get("username") for record in records(file)}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("call", ["log", "finish"])
-def test_the_real_library_breaking_is_one_warning(
-    tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch, call: str
+@pytest.mark.parametrize(
+    ("mode", "environment", "modes"),
+    [
+        ("online", "offline", ["offline"]),
+        ("online", "dryrun", ["offline"]),
+        ("online", "online", ["online"]),
+        ("offline", "online", ["offline"]),  # a person's config keeps it at home
+        ("online", "disabled", []),
+        ("offline", "disabled", []),
+    ],
+)
+def test_the_environment_may_ask_for_less(
+    library: Library, run: Path, monkeypatch: pytest.MonkeyPatch, *, mode: str, environment: str, modes: list[str]
 ) -> None:
+    (library.folder / "key").touch()
+    monkeypatch.setenv("WANDB_MODE", environment)
     warned: list[str] = []
-    here = tracker(tmp_path, warned)
-    assert warned == []
-    run = here._run
+    here = tracker(run, warned, mode=mode)
+    here.log(1, {})
+    here.close()
+    assert library.modes() == modes
+    assert [line for line in warned if "disabled" in line] == warned
+    assert bool(warned) == (environment == "disabled")
 
-    def broken(*args: Any, **options: Any) -> None:
-        raise ConnectionResetError("the service died")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(run, call, broken)
-        tell_everything(here)
-    run.finish()
+def test_it_says_what_it_is_made_from_and_no_more(library: Library, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "checkout_facts", lambda: {"commit": "0123", "changed": True})
+    tracker(run, []).close()
+    (begun,) = library.calls("init")
+    settings = begun.pop("settings")
+    assert begun == {
+        "call": "init",
+        "mode": "offline",
+        "dir": str(run),
+        "id": RUN_ID,
+        "project": "ink",
+        "entity": "someone",
+        "name": "first",
+        "group": None,
+        "tags": ["small"],
+        "config": CONFIG | {"commit": "0123", "changed": True},
+    }
+    private = ("x_disable_meta", "disable_git", "disable_code", "disable_job_creation", "silent")
+    assert all(settings[name] is True for name in private)
+    assert (settings["host"], settings["username"], settings["console"]) == ("", "", "off")
+    assert settings["x_save_requirements"] is False
+    assert 0 < settings["finish_timeout"] <= 60  # 0 would wait for ever
+    assert settings["x_stats_pid"] == os.getpid()
+
+
+def test_the_host_is_told_where_it_is_asked_for(library: Library, run: Path) -> None:
+    tracker(run, [], host=True).close()
+    settings = library.calls("init")[0]["settings"]
+    assert settings["program"] == sys.argv[0]
+    assert {"host", "username", "x_disable_meta"}.isdisjoint(settings)
+    assert settings["disable_git"] is settings["disable_code"] is True
+
+
+def test_under_an_agent_the_run_is_the_agent_s(library: Library, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (library.folder / "key").touch()
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep123")
+    monkeypatch.setenv("WANDB_RUN_ID", "agents01")
+    said: list[str] = []
+    library.breaks(log="lost")
+    here = tracker(run, [], said, mode="online")
+    here.log(1, {})
+    here.close()
+    assert library.modes() == ["online", "offline"]
+    assert all({"id", "project", "entity", "resume"}.isdisjoint(begun) for begun in library.calls("init"))
+    assert "agents01" in said[0]
+    assert RUN_ID not in said[0]
+
+
+def test_its_files_are_in_the_run_s_folder(library: Library, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_CACHE_DIR", "a person's own")
+    monkeypatch.setenv("WANDB_SERVICE", "another program's")
+    before = dict(os.environ)
+    tracker(run, []).close()
+    assert dict(os.environ) == before
+    (imported,) = library.calls("import")
+    assert imported["environment"] == {
+        "WANDB_DATA_DIR": str(run / "wandb"),
+        "WANDB_ARTIFACT_DIR": str(run / "wandb"),
+        "WANDB_CACHE_DIR": "a person's own",
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_SERVICE": None,
+    }
+
+
+def test_rows_have_the_step_among_their_numbers(library: Library, run: Path) -> None:
+    here = tracker(run, [])
+    here.log(100, {"generator/cycle_a": 0.5, "bad": float("nan"), "odd": "text"})  # type: ignore[dict-item]
+    here.log(50, {"scores/kid_ab": 2.0, "scores/content": 0.5, "scores/kid_deviation_ab": 0.1})
+    here.log(60, {"scores/kid_ab": 1.0})
+    here.close()
+    assert library.rows() == [
+        {"train/step": 100, "generator/cycle_a": 0.5},
+        {"train/step": 50, "scores/kid_ab": 2.0, "scores/content": 0.5, "scores/kid_deviation_ab": 0.1},
+        {"train/step": 60, "scores/kid_ab": 1.0},
+    ]
+    defined = {call["name"]: call for call in library.calls("define_metric")}
+    assert {name: call.get("summary") for name, call in defined.items()} == {
+        "train/step": None,
+        "*": None,
+        "scores/kid_ab": "min",
+        "scores/content": "max",
+    }
+    assert {call.get("step_metric") for name, call in defined.items() if name != "train/step"} == {"train/step"}
+
+
+def test_histograms_are_of_what_is_finite(library: Library, run: Path) -> None:
+    here = tracker(run, [])
+    values = np.array([0.0, 0.5, 1.0, 1.0, np.nan, np.inf])
+    here.distributions(100, {"judged/b_real": values, "none": np.array([np.nan]), "odd": np.array(["x"])})
+    here.close()
+    (row,) = library.rows()
+    assert row.keys() == {"train/step", "judged/b_real"}
+    counts, edges = row["judged/b_real"]["counts"], row["judged/b_real"]["edges"]
+    assert len(counts) == BINS == len(edges) - 1
+    assert sum(counts) == 4
+    assert (counts[0], counts[-1]) == (1, 2)
+    assert (edges[0], edges[-1]) == (0.0, 1.0)
+
+
+def test_pictures_tables_and_models(library: Library, run: Path) -> None:
+    here = tracker(run, [])
+    here.images(100, "preview", PICTURE)
+    here.table("validation", ["name", "picture", "content"], [["a.jpg", PICTURE, 0.5], ["b.jpg", b"\x89PNG", 1]])
+    here.alert("x" * 99, "text", level="error")
+    here.model(run / "best ab.safetensors", "best", {"step": 3})
+    here.close()
+    jpeg, png = f".jpg of {len(PICTURE)} bytes", ".png of 4 bytes"
+    assert library.rows() == [
+        {"train/step": 100, "preview": jpeg},
+        {"validation": {"columns": ["name", "picture", "content"], "data": [["a.jpg", jpeg, 0.5], ["b.jpg", png, 1]]}},
+    ]
+    (alert,) = library.calls("alert")
+    assert (len(alert["title"]), alert["level"]) == (63, "ERROR")
+    (artifact,) = library.calls("log_artifact")
+    assert artifact["name"] == f"best-ab-{RUN_ID}"
+    assert artifact["details"] == {"type": "model", "metadata": {"step": 3}}
+    assert artifact["files"] == [str(run / "best ab.safetensors")]
+    assert artifact["aliases"] == ["best"]
+    assert not list((run / "wandb" / "staging").iterdir())
+
+
+def test_pictures_and_models_can_be_kept_at_home(library: Library, run: Path) -> None:
+    here = tracker(run, [], images=False, log_model=False)
+    here.images(1, "preview", PICTURE)
+    here.table("validation", ["name", "picture", "content"], [["a.jpg", PICTURE, 0.5], ["b.jpg", "missing", 1]])
+    here.table("pictures", ["picture"], [[PICTURE]])
+    here.model(run / "x.safetensors", "best", {})
+    here.close()
+    assert library.rows() == [{"validation": {"columns": ["name", "content"], "data": [["a.jpg", 0.5], ["b.jpg", 1]]}}]
+    assert library.calls("log_artifact") == []
+
+
+@pytest.mark.parametrize("how", ["lost", "hang"])
+def test_a_service_that_is_lost_is_replaced_once(
+    library: Library, run: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 2.0)
+    (library.folder / "key").touch()
+    warned: list[str] = []
+    said: list[str] = []
+    here = tracker(run, warned, said, mode="online")
+    here.log(1, {})
+    library.breaks(alert=how)
+    mended = threading.Timer(1.0, library.breaks)  # while it hangs; a lost one is told of at once, and lost again
+    mended.start()
+    here.alert("title", "text")
+    mended.join()
+    here.log(2, {})
+    if how == "lost":
+        assert [line[:45] for line in warned][1:] == ["Weights & Biases is switched off for this run"]
+    else:
+        assert len(warned) == 1
+        assert [row["train/step"] for row in library.rows()] == [1, 2]
+    assert "the rest of the run is kept offline" in warned[0]
+    here.close()
+    assert library.modes() == ["online", "offline"]
+    online, offline = sorted((run / "wandb").glob(f"*run-*-{RUN_ID}"), key=lambda folder: folder.name[-20:])
+    assert (online / UNSENT).exists()
+    assert said == [f"to send this run to Weights & Biases: wandb sync --include-online {online} {offline}"]
+
+
+def test_closing_a_service_that_hangs_takes_a_limited_time(
+    library: Library, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPARE_S", -19.5)
+    warned: list[str] = []
+    here = tracker(run, warned)
+    library.breaks(finish="hang")
+    began = time.monotonic()
+    here.close()
+    assert time.monotonic() - began < 15
     assert len(warned) == 1
-    assert "the service died" in warned[0]
+    assert "may lack the end of this run" in warned[0]
+
+
+@pytest.mark.parametrize("in_the_way", ["wandb", "wandb/staging/x"])
+def test_a_folder_that_cannot_be_written_is_one_warning(
+    library: Library, run: Path, monkeypatch: pytest.MonkeyPatch, in_the_way: str
+) -> None:
+    if in_the_way == "wandb":
+        (run / "wandb").touch()
+    else:
+        monkeypatch.setattr(Path, "mkdir", refusing)
+    warned: list[str] = []
+    tell_everything(tracker(run, warned), run)
+    assert len(warned) == 1
+    assert warned[0].startswith("Weights & Biases is switched off for this run: ")
+    assert library.calls("init") == []
+
+
+def refusing(*_: Any, **__: Any) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_full_disk_is_said_once_and_a_new_file_is_begun_when_there_is_room(
+    library: Library, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [ENOUGH_BYTES * 2]
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    warned: list[str] = []
+    said: list[str] = []
+    here = tracker(run, warned, said)
+    for step, now in enumerate(
+        [ENOUGH_BYTES, LEAST_FREE_BYTES - 1, 0, LEAST_FREE_BYTES, ENOUGH_BYTES, ENOUGH_BYTES * 2]
+    ):
+        free[0] = now
+        here.log(step, {})
+    assert len(warned) == 2
+    assert "the disk is full" in warned[0]
+    assert "the rest of the run is kept offline" in warned[1]
+    here.close()
+    assert library.modes() == ["offline", "offline"]
+    assert len(said[0].split("offline-run-")) == 3
+
+
+def folders(home: Path, *names: str) -> None:
+    for name in names:
+        (home / name).mkdir(parents=True)
+
+
+def test_all_parts_of_a_run_are_named_in_order_of_their_start(tmp_path: Path) -> None:
+    home = tmp_path / "a folder's" / "wandb"
+    folders(
+        home,
+        f"offline-run-20260103_000000-{RUN_ID}",
+        f"run-20260102_000000-{RUN_ID}",
+        f"run-20260101_000000-{RUN_ID}",
+        f"offline-run-20260104_000000-{RUN_ID}",
+        f"offline-run-20251231_000000-{RUN_ID}",
+        "offline-run-20260101_000000-other",
+    )
+    (home / f"run-20260102_000000-{RUN_ID}" / UNSENT).touch()
+    (home / f"offline-run-20260104_000000-{RUN_ID}" / f"run-{RUN_ID}.wandb.synced").touch()
+    found = unsent_folders(home, RUN_ID)
+    assert [folder.name for folder in found] == [
+        f"offline-run-20251231_000000-{RUN_ID}",
+        f"run-20260102_000000-{RUN_ID}",
+        f"offline-run-20260103_000000-{RUN_ID}",
+    ]
+    assert shlex.split(sync_command(found)) == ["wandb", "sync", "--include-online", *map(str, found)]
+    assert shlex.split(sync_command(found[:1])) == ["wandb", "sync", str(found[0])]
+
+
+def test_the_library_is_never_imported_here(library: Library, run: Path) -> None:
+    loaded = sys.modules.get("wandb")
+    tracker(run, []).close()
+    assert sys.modules.get("wandb") is loaded
+    assert len(library.calls("import")) == 1

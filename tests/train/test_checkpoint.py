@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from ganstyle.base.errors import RunFailed, UserError
+from ganstyle.base.errors import UserError
 from ganstyle.train import checkpoint
 from ganstyle.train.checkpoint import Checkpoints, load_checkpoint, named_tensors, step_files
+from ganstyle.train.guard import Diverged
 
 
 class Counter:
@@ -203,7 +204,7 @@ def test_a_non_finite_tensor_is_never_written(tmp_path: Path, bad: float) -> Non
     parts.checkpoints.save(1)
     with torch.no_grad():
         parts.layer.weight[1, 1] = bad
-    with pytest.raises(RunFailed, match=r"step 2: networks\.layer\.weight is non-finite"):
+    with pytest.raises(Diverged, match=r"step 2: networks\.layer\.weight is non-finite"):
         parts.checkpoints.save(2)
     assert names(tmp_path) == ["step-00000001.pt"]
 

@@ -11,24 +11,19 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganstyle.base.draws import Draws
-from ganstyle.base.errors import RunFailed
 from ganstyle.methods.cyclegan import CycleGAN
 from ganstyle.networks.discriminators import PatchDiscriminator
 from ganstyle.networks.generators import ResNetGenerator
-from ganstyle.train.descend import Descent, FiniteWatch, adam
+from ganstyle.train.descend import Descent, adam
 from ganstyle.train.ema import MovingAverage
+from ganstyle.train.guard import Guard
 from ganstyle.train.hardware import Hardware
 
 CPU = torch.device("cpu")
-NAN, INFINITE = float("nan"), float("inf")
 
 
 def fabric() -> Fabric:
     return Fabric(accelerator="cpu", devices=1)
-
-
-def losses(**values: float) -> dict[str, Tensor]:
-    return {name: torch.tensor(value) for name, value in values.items()}
 
 
 class Weight(nn.Module):
@@ -45,7 +40,7 @@ def plain_adam(module: nn.Module, rate: float) -> torch.optim.Adam:
 
 def test_descends_the_sum_of_the_losses() -> None:
     ours, plain = Weight(torch.tensor([1.0, 2.0])), Weight(torch.tensor([1.0, 2.0]))
-    descent, optimizer = Descent(fabric(), [ours], FiniteWatch(CPU), learning_rate=0.1), plain_adam(plain, 0.1)
+    descent, optimizer = Descent(fabric(), [ours], Guard(CPU), name="only", learning_rate=0.1), plain_adam(plain, 0.1)
     ours.values.grad = torch.tensor([100.0, 100.0])  # of another group's backward; it must not count
     for factor in (3.0, -1.0, 0.5):
         descent.descend({"x": factor * ours.values.sum(), "y": (ours.values**2).sum()})
@@ -70,7 +65,7 @@ def images(number: int, count: int = 4) -> Tensor:
 def test_channels_last_weights_and_parts_of_a_batch_change_nothing(parts: int) -> None:
     ours, plain = network(channels_last=True), network(channels_last=False)
     assert not ours[0].weight.is_contiguous()
-    optimizers = adam({"only": [ours]}, fabric(), FiniteWatch(CPU), learning_rate=0.01)
+    optimizers = adam({"only": [ours]}, fabric(), Guard(CPU), learning_rate=0.01)
     optimizer = plain_adam(plain, 0.01)
     for number in range(4):
         batch = images(number)
@@ -89,7 +84,7 @@ def test_a_state_does_not_tell_how_weights_lie_in_memory() -> None:
 
     def trained(steps: int, *, channels_last: bool) -> tuple[nn.Sequential, Any]:
         layers = network(channels_last=channels_last)
-        optimizers = adam({"only": [layers]}, fabric(), FiniteWatch(CPU), learning_rate=0.01)
+        optimizers = adam({"only": [layers]}, fabric(), Guard(CPU), learning_rate=0.01)
         for number in range(steps):
             optimizers.only.descend({"x": (layers(images(number)) ** 2).mean()})
         return layers, optimizers
@@ -112,44 +107,12 @@ def test_losses_of_lower_precision_are_summed_in_float32() -> None:
     seen: list[Tensor] = []
     recorder = SimpleNamespace(device=CPU, backward=seen.append)
     weight = Weight(torch.ones(()))
-    descent = Descent(recorder, [weight], FiniteWatch(CPU), learning_rate=0.1)  # type: ignore[arg-type]
+    descent = Descent(recorder, [weight], Guard(CPU), name="only", learning_rate=0.1)  # type: ignore[arg-type]
     large, small = (torch.tensor(value, dtype=torch.bfloat16) * weight.values.bfloat16() for value in (256.0, 1.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         descent.descend({"large": large, "small": small})
     assert seen[0].dtype == torch.float32
     assert seen[0].item() == 257.0
-
-
-def test_watch_names_the_first_bad_step_and_all_its_losses() -> None:
-    watch = FiniteWatch(CPU)
-    series = [
-        losses(x=1.0, y=1.0, z=1.0),
-        losses(x=1.0, y=NAN, z=INFINITE),
-        losses(x=NAN, y=1.0, z=1.0),
-    ]
-    for step, values in enumerate(series):
-        watch.step = step
-        watch.record(values)
-    with pytest.raises(
-        RunFailed, match=r"^step 2: y, z became non-finite \(NaN or infinite\), so training stops here$"
-    ):
-        watch.check()
-
-
-def test_watch_keeps_groups_with_common_names_apart() -> None:
-    watch = FiniteWatch(CPU)
-    watch.step = 4
-    watch.record(losses(x=NAN))
-    watch.record(losses(x=1.0, y=1.0))
-    with pytest.raises(RunFailed, match="step 5: x "):
-        watch.check()
-
-
-def test_watch_finds_nothing_in_finite_losses() -> None:
-    watch = FiniteWatch(CPU)
-    watch.check()
-    watch.record(losses(x=1e38, y=-1e38))
-    watch.check()
 
 
 class HostReads(TorchDispatchMode):
@@ -177,14 +140,14 @@ def test_a_whole_step_never_waits_for_the_device() -> None:
         lambda: PatchDiscriminator(width=2, layers=1),
         pool_size=1,
     )
-    watch = FiniteWatch(CPU)
-    optimizers = adam(method.optimised, fabric(), watch, learning_rate=1e-3)
+    guard = Guard(CPU)
+    optimizers = adam(method.optimised, fabric(), guard, learning_rate=1e-3)
     average = MovingAverage(method.translators, 0.9)
 
     def step(number: int) -> None:
         images = torch.rand(2, 3, 16, 16)
         batch = SimpleNamespace(a=images, b=-images, draws=Draws(0, number), first_sample=2 * number, first_slot=0)
-        watch.step = number
+        guard.step = number
         method.training_step(batch, optimizers)
         average.update(number)
 
@@ -211,7 +174,7 @@ def test_the_counting_of_waits_works() -> None:
 
 def test_adam_as_the_authors_use_it() -> None:
     modules = {"generator": [nn.Linear(1, 1), nn.Linear(2, 2)], "discriminator": [nn.Linear(3, 3)]}
-    optimizers = adam(modules, fabric(), FiniteWatch(CPU), learning_rate=2e-4)
+    optimizers = adam(modules, fabric(), Guard(CPU), learning_rate=2e-4)
     groups = optimizers.generator.optimizer.param_groups
     assert [group["betas"] for group in groups] == [(0.5, 0.999)]
     assert groups[0]["weight_decay"] == 0
@@ -225,7 +188,7 @@ def test_optimisers_are_restored_exactly() -> None:
     def trained(steps: int) -> tuple[nn.Linear, Any]:
         torch.manual_seed(1)
         layer = nn.Linear(2, 2)
-        optimizers = adam({"only": [layer]}, fabric(), FiniteWatch(CPU), learning_rate=0.1)
+        optimizers = adam({"only": [layer]}, fabric(), Guard(CPU), learning_rate=0.1)
         for number in range(steps):
             optimizers.only.descend({"x": (layer(torch.ones(1, 2) * (number + 1)) ** 2).sum()})
         return layer, optimizers
@@ -243,7 +206,7 @@ def test_a_network_used_again_in_the_same_step_has_its_new_weights() -> None:
     """Autocast keeps the casts of weights; after an update they must not be used any more."""
     fabric = Hardware("cpu", "bfloat16", compile=False, threads=torch.get_num_threads()).fabric()
     network = nn.Linear(4, 1)
-    optimizers = adam({"group": [network]}, fabric, FiniteWatch(fabric.device), learning_rate=0.5)
+    optimizers = adam({"group": [network]}, fabric, Guard(fabric.device), learning_rate=0.5)
     images = torch.ones(1, 4)
     with fabric.autocast():
         before = network(images)

@@ -8,17 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ganstyle.base.draws import Draws
-from ganstyle.base.errors import RunFailed
 from ganstyle.tracking.tracker import SilentTracker
 from ganstyle.train.checkpoint import Checkpoints, load_checkpoint, step_files
-from ganstyle.train.descend import FiniteWatch, adam
+from ganstyle.train.descend import adam
 from ganstyle.train.ema import MovingAverage
+from ganstyle.train.guard import Diverged, Guard
 from ganstyle.train.loop import Due, Meter, finite_floats, train
 from ganstyle.train.ranks import Ranks
 from ganstyle.train.schedule import LinearDecay
@@ -54,23 +55,66 @@ class Steps:
 class Told(SilentTracker):
     def __init__(self) -> None:
         self.rows: dict[int, dict[str, float]] = {}
+        self.scores: dict[int, dict[str, float]] = {}
+        self.values: dict[int, Mapping[str, np.ndarray]] = {}
         self.pictures: list[tuple[int, str, bytes]] = []
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
-        assert step not in self.rows
-        self.rows[step] = dict(scalars)
+        rows = self.scores if "scores/kid" in scalars else self.rows
+        assert step not in rows
+        rows[step] = dict(scalars)
+
+    def distributions(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        self.values[step] = values
 
     def images(self, step: int, name: str, encoded: bytes) -> None:
         self.pictures.append((step, name, encoded))
 
 
+class Watcher:
+    """Says the same of every step; the scores grow by one with each evaluation."""
+
+    def __init__(self) -> None:
+        self.evaluations = 0
+
+    def preview(self) -> bytes:
+        return b"picture"
+
+    def probe(self) -> Any:
+        return SimpleNamespace(scalars={"health/change_ab": 0.5}, distributions={"judged/b_real": np.ones(3)})
+
+    def scores(self) -> dict[str, float]:
+        self.evaluations += 1
+        return {"scores/kid": float(self.evaluations)}
+
+
+class FirstIsBest:
+    """Gives up after so many evaluations without gain."""
+
+    def __init__(self, patience: int = 99) -> None:
+        self.patience, self.considered = patience, list[int]()
+
+    @property
+    def exhausted(self) -> bool:
+        return len(self.considered) > self.patience
+
+    def consider(self, step: int, scores: Mapping[str, float]) -> bool:
+        self.considered.append(step)
+        return len(self.considered) == 1
+
+    def numbers(self) -> dict[str, float]:
+        return {"best/step": self.considered[0]}
+
+
 class Run:
     """Everything that the loop is given, around a method."""
 
-    def __init__(self, folder: Path, method: Any, *, due: Due, decay_from: int = 5) -> None:
-        self.method, self.due, self.told = method, due, Told()
-        self.watch = FiniteWatch(CPU)
-        self.optimizers = adam(method.optimised, Fabric(accelerator="cpu"), self.watch, learning_rate=1e-2)
+    def __init__(
+        self, folder: Path, method: Any, *, due: Due, decay_from: int = 5, patience: int = 99, most: int = 3
+    ) -> None:
+        self.method, self.due, self.told, self.selection = method, due, Told(), FirstIsBest(patience)
+        self.guard = Guard(CPU, most_in_a_row=most)
+        self.optimizers = adam(method.optimised, Fabric(accelerator="cpu"), self.guard, learning_rate=1e-2)
         self.average = MovingAverage(method.translators, 0.9)
         parts = {"networks": method.networks, "optimizers": self.optimizers, "ema": self.average}
         self.checkpoints = Checkpoints(folder, parts, facts={}, keep=100)  # type: ignore[arg-type]
@@ -88,13 +132,14 @@ class Run:
                 due=self.due,
                 schedule=self.schedule,
                 average=self.average,
-                watch=self.watch,
+                guard=self.guard,
                 checkpoints=self.checkpoints,
+                selection=self.selection,
                 tracker=self.told,
-                preview=lambda: b"picture",
+                observer=Watcher(),
                 around_step=nullcontext,
                 advance=advance or self.advanced.append,
-                meter=lambda done: {"speed/images_per_second": float(done)},
+                meter=Meter(1, start, lambda: 2.0),
                 stop=self.stop,
                 ranks=Ranks(),
             )
@@ -118,7 +163,21 @@ def test_a_ten_line_method_trains(tmp_path: Path) -> None:
 def test_what_is_logged(tmp_path: Path) -> None:
     run = Run(tmp_path, Ten(), due=Due(8, log_every=1, preview_every=99, checkpoint_every=99), decay_from=4)
     run()
-    assert list(run.told.rows[1]) == ["autoencoder/error", "learning_rate", "speed/images_per_second"]
+    assert list(run.told.rows[1]) == [
+        "autoencoder/error",
+        "gradient_norm/all",
+        "learning_rate",
+        "guard/skipped",
+        "guard/rollbacks",
+        "speed/images_per_second",
+        "speed/seconds_per_step",
+        "speed/waiting_for_data",
+        "speed/rest",
+        "speed/step",
+        "memory/gigabytes",
+        "health/change_ab",
+    ]
+    assert list(run.told.values) == list(run.told.rows)
     rates = [row["learning_rate"] for row in run.told.rows.values()]
     assert rates == pytest.approx([1e-2] * 4 + [1e-2, 7.5e-3, 5e-3, 2.5e-3])
     assert run.optimizers.all.optimizer.param_groups[0]["lr"] == rates[-1], "the rate that is logged is the one used"
@@ -136,7 +195,34 @@ def test_any_step_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert start == 4
     again(start)
     assert torch.equal(again.method.net[0].weight, whole.method.net[0].weight)
-    assert {step: whole.told.rows[step] for step in range(5, 10)} == again.told.rows
+
+    def exact(row: Mapping[str, float]) -> dict[str, float]:
+        return {name: value for name, value in row.items() if not name.startswith("speed/")}
+
+    assert {step: exact(whole.told.rows[step]) for step in range(5, 10)} == {
+        step: exact(row) for step, row in again.told.rows.items()
+    }
+
+
+def test_scores_are_made_when_due_and_the_best_is_kept(tmp_path: Path) -> None:
+    due = Due(7, log_every=99, preview_every=99, checkpoint_every=99, evaluate_every=3)
+    run = Run(tmp_path, Ten(), due=due)
+    assert run() == 7
+    assert run.told.scores == {
+        3: {"scores/kid": 1.0, "best/step": 3},
+        6: {"scores/kid": 2.0, "best/step": 3},
+        7: {"scores/kid": 3.0, "best/step": 3},
+    }
+    best = load_checkpoint(tmp_path / "best.pt")
+    assert (best["step"], best["scores"]) == (3, {"scores/kid": 1.0})
+    assert set(best) == {"format", "step", "facts", "networks", "ema", "scores"}
+
+
+def test_without_gain_the_run_ends_early_and_is_saved(tmp_path: Path) -> None:
+    due = Due(50, log_every=99, preview_every=99, checkpoint_every=99, evaluate_every=2)
+    run = Run(tmp_path, Ten(), due=due, patience=2)
+    assert run() == 6
+    assert run.saved() == [6]
 
 
 def test_dropout_draws_anew_at_every_step(tmp_path: Path) -> None:
@@ -152,39 +238,51 @@ def test_dropout_draws_anew_at_every_step(tmp_path: Path) -> None:
 
 
 class Exploding(Ten):
-    """Its loss is not a number at one step, and its weights from then on."""
+    """Its loss is not a number at some steps, counted from 1."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, *at: int) -> None:
         super().__init__()
         self.at, self.step = at, 0
 
     def training_step(self, batch: Any, optimizers: Any) -> dict[str, Tensor]:
         self.step += 1
-        good = self.net(batch.a).mean()
-        losses = {"fine/one": good, "bad/two": good * (float("nan") if self.step == self.at else 1.0)}
+        good = self.net(batch.a).square().mean()
+        losses = {"fine/one": good, "bad/two": good * (float("nan") if self.step in self.at else 1.0)}
         optimizers.all.descend(losses)
         return losses
 
 
+def test_a_bad_step_is_skipped_and_counted(tmp_path: Path) -> None:
+    method = Exploding(4, 5, 7)
+    run = Run(tmp_path, method, due=Due(10, log_every=4, preview_every=99, checkpoint_every=5))
+    assert run() == 10
+    told = run.told.rows
+    assert {step: row["guard/skipped"] for step, row in told.items()} == {4: 1, 8: 2, 10: 0}
+    assert "bad/two" not in told[4], "what is no number has no place in a curve"
+    assert "fine/one" in told[4]
+    assert "bad/two" in told[8]
+    assert all(torch.isfinite(each).all() for each in method.net.state_dict().values())
+    assert run.saved() == [10], "in a row of bad steps nothing is kept to go back to"
+
+
 @pytest.mark.parametrize(("log_every", "checkpoint_every"), [(4, 100), (100, 4)])
-def test_a_non_finite_loss_stops_the_run_before_the_next_checkpoint(
-    tmp_path: Path, log_every: int, checkpoint_every: int
-) -> None:
+def test_bad_steps_in_a_row_are_a_divergence(tmp_path: Path, log_every: int, checkpoint_every: int) -> None:
     due = Due(20, log_every=log_every, preview_every=100, checkpoint_every=checkpoint_every)
-    run = Run(tmp_path, Exploding(at=6), due=due)
-    with pytest.raises(RunFailed, match=r"step 6: bad/two became non-finite"):
+    run = Run(tmp_path, Exploding(*range(6, 99)), due=due)
+    with pytest.raises(Diverged, match=r"^step 6: bad/two became non-finite .* \(3 updates in a row were skipped\)$"):
         run()
     assert run.saved() == list(range(checkpoint_every, 6, checkpoint_every))
-    assert run.advanced == list(range(1, 8)), "found at the first log or checkpoint after it"
+    assert run.advanced == list(range(1, 8)), "found at the first log or checkpoint after the third"
 
 
-def test_a_quantity_that_is_only_reported_is_looked_at_too(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match="step 7: x, z became non-finite"):
-        finite_floats({"x": torch.tensor(float("inf")), "y": torch.tensor(1.0), "z": torch.tensor(float("nan"))}, 7)
-    assert finite_floats({"x": torch.tensor(0.5, dtype=torch.bfloat16), "y": torch.tensor(2.0)}, 7) == {
-        "x": 0.5,
-        "y": 2.0,
+def test_only_finite_numbers_are_told() -> None:
+    values = {
+        "x": torch.tensor(float("inf")),
+        "y": torch.tensor(0.5, dtype=torch.bfloat16),
+        "z": torch.tensor(float("nan")),
+        "w": torch.tensor(2.0),
     }
+    assert finite_floats(values) == {"y": 0.5, "w": 2.0}
 
 
 def test_a_signal_finishes_the_step_and_saves(tmp_path: Path) -> None:
@@ -225,6 +323,10 @@ def test_due_at_multiples_and_at_the_end() -> None:
     assert [done for done in range(1, 11) if due.log(done)] == [4, 8, 10]
     assert [done for done in range(1, 11) if due.preview(done)] == [5, 10]
     assert [done for done in range(1, 11) if due.checkpoint(done)] == [3, 6, 9, 10]
+    assert [done for done in range(1, 11) if due.evaluate(done)] == [], "only where it is asked for"
+    assert [done for done in range(1, 11) if due.any(done)] == [3, 4, 5, 6, 8, 9, 10]
+    scored = Due(10, log_every=4, preview_every=5, checkpoint_every=3, evaluate_every=7)
+    assert [done for done in range(1, 11) if scored.evaluate(done)] == [7, 10]
 
 
 def test_meter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,16 +334,22 @@ def test_meter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     waited = [0.0]
     meter = Meter(3, 50, lambda: 1.5, lambda: waited[0])
-    now[0] += 4
+    with meter.aside():
+        now[0] += 2
+    now[0] += 2
     waited[0] += 1
     assert meter(60) == {
         "speed/images_per_second": pytest.approx(3 * 10 / 4),
         "speed/seconds_per_step": pytest.approx(0.4),
         "speed/waiting_for_data": pytest.approx(1 / 4),
+        "speed/rest": pytest.approx(1 / 2),
+        "speed/step": pytest.approx(1 / 4),
         "memory/gigabytes": 1.5,
     }
     now[0] += 1
-    assert meter(61)["speed/images_per_second"] == pytest.approx(3)
+    read = meter(61)
+    assert read["speed/images_per_second"] == pytest.approx(3)
+    assert read["speed/rest"] == 0
     now[0] += 2
     waited[0] += 1
     assert meter(62)["speed/waiting_for_data"] == pytest.approx(1 / 2)

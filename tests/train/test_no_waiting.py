@@ -17,8 +17,9 @@ from ganstyle.data.batches import ImageBatch
 from ganstyle.methods.method import Method
 from ganstyle.networks.dropout import dropout_layers, set_dropout_keys
 from ganstyle.networks.recompute import recompute
-from ganstyle.train.descend import FiniteWatch, adam
+from ganstyle.train.descend import adam
 from ganstyle.train.ema import MovingAverage
+from ganstyle.train.guard import Guard
 from ganstyle.train.hardware import Hardware
 
 # Each reads a value of the device, or a number of elements that only the device knows.
@@ -75,17 +76,17 @@ def images(seed: int) -> Tensor:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_no_step_waits_while_the_pools_fill_and_when_they_are_full(precision: str, recomputes: bool) -> None:
     fabric = Hardware("cpu", precision, compile=False, threads=torch.get_num_threads()).fabric()
-    method, watch = tiny(), FiniteWatch(fabric.device)
+    method, guard = tiny(), Guard(fabric.device)
     if recomputes:
         for generator in method.translators.values():
             recompute(generator)
-    optimizers = adam(method.optimised, fabric, watch, learning_rate=1e-3)
+    optimizers = adam(method.optimised, fabric, guard, learning_rate=1e-3)
     average = MovingAverage(method.translators, 0.9)
     layers = dropout_layers(method.networks.values())
     assert layers
 
     def step(number: int) -> None:
-        watch.step = number
+        guard.step = number
         optimizers.set_learning_rate(1e-3 / (number + 1))
         set_dropout_keys(layers, torch.tensor([number, -number]))
         with fabric.autocast():
@@ -99,7 +100,7 @@ def test_no_step_waits_while_the_pools_fill_and_when_they_are_full(precision: st
         with Waits() as waits:
             step(number)
         counted.append(waits)
-    watch.check()
+    guard.check()
     assert all(waits.operations > 500 for waits in counted)
     assert [dict(waits.found) for waits in counted] == [{}] * (2 * POOL)
 

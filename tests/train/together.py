@@ -13,8 +13,9 @@ from ganstyle.assemble import build_method, check_config
 from ganstyle.base.draws import Draws
 from ganstyle.data.batches import ImageBatch
 from ganstyle.train.checkpoint import Checkpoints, named_tensors
-from ganstyle.train.descend import FiniteWatch, adam
+from ganstyle.train.descend import adam
 from ganstyle.train.ema import MovingAverage
+from ganstyle.train.guard import Guard
 from ganstyle.train.hardware import Hardware
 from ganstyle.train.loop import finite_floats, step_in_parts
 from ganstyle.train.ranks import Ranks, SpreadMemories, joined, started_together
@@ -45,8 +46,8 @@ class SmallRun:
         for network in self.method.networks.values():
             network.double().to(memory_format=torch.channels_last)
         fabric = Hardware("cpu", "float32", compile=False, threads=1).fabric()
-        watch = FiniteWatch(fabric.device, ranks)
-        self.optimizers = adam(self.method.optimised, fabric, watch, learning_rate=2e-4, ranks=ranks)
+        guard = Guard(fabric.device, ranks)
+        self.optimizers = adam(self.method.optimised, fabric, guard, learning_rate=2e-4, ranks=ranks)
         self.average = MovingAverage(self.method.translators, 0.9)
         memories = {name: SpreadMemories(each, ranks, BATCH) for name, each in self.method.memories.items()}
         state: Any = {
@@ -63,7 +64,7 @@ class SmallRun:
             batch = ImageBatch(a, b, Draws(5, step), step * BATCH + self.slots.start, self.slots.start)
             losses = step_in_parts(self.method, batch, self.optimizers, self.parts)
             self.average.update(step)
-            self.losses[step] = finite_floats(losses, step + 1, self.ranks)
+            self.losses[step] = finite_floats(losses, self.ranks)
         self.checkpoints.save(stop)
 
 

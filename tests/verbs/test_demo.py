@@ -48,6 +48,9 @@ def test_pictures_run_translations_scores_and_page(tmp_path: Path) -> None:
     page = (out / "demo.html").read_text()
     for word in ("<html", "data:image/jpeg;base64,", "translated by the model", "step 4", f"--model {out / 'run'}"):
         assert word in page, word
+    # The rest is the page of the run.
+    for word in ("finished: 4 of 4 steps", "a to b and back", "<h3>learning rate</h3>", "generator:\n  name: resnet"):
+        assert word in page, word
     # One file that opens offline: nothing is fetched.
     assert not re.search(r"""(src|href)=["']https?://""", page)
     assert said[-1].endswith(f"open {out / 'demo.html'}")

@@ -12,6 +12,7 @@ from ganstyle.base.config import read_yaml
 from ganstyle.base.errors import RunFailed, UserError
 from ganstyle.methods.cyclegan import CycleGAN
 from ganstyle.tracking.jsonl import read_metrics
+from ganstyle.train.checkpoint import load_checkpoint
 from ganstyle.train.run_folder import RunFolder
 from ganstyle.verbs.train import resume_run, train_recipe
 from tests import tiny
@@ -238,13 +239,13 @@ def test_epochs_become_steps_once(tmp_path: Path) -> None:
 
 
 class FailingStep:
-    """Fails or spoils a training step of CycleGAN at some step."""
+    """Fails or spoils a training step of CycleGAN at some step, until the run was rolled back so many times."""
 
-    def __init__(self, at: int, error: Exception | None = None) -> None:
-        self.at, self.error, self.original = at, error, CycleGAN.training_step
+    def __init__(self, at: int, error: Exception | None = None, *, rollbacks: int = 99) -> None:
+        self.at, self.error, self.original, self.rollbacks = at, error, CycleGAN.training_step, rollbacks
 
     def __call__(self, method: CycleGAN, batch: Any, optimizers: Any) -> dict[str, Tensor]:
-        if batch.first_sample + 1 == self.at:
+        if batch.first_sample + 1 == self.at and batch.draws.rollbacks < self.rollbacks:
             if self.error is not None:
                 raise self.error
             with torch.no_grad():
@@ -268,12 +269,70 @@ def test_not_a_number_stops_with_step_loss_and_the_last_good_checkpoint(
         tiny.train(tmp_path, changes)
     text = str(error.value)
     assert text.startswith("step 3: generator/adversarial_ab, ")
+    assert "after 3 roll-backs, so training stops here" in text
     assert "the last good checkpoint is step 2" in text
     assert "\n" not in text
     assert steps_of(tmp_path / "run") == [1, 2]
     ended = tiny.ganstyle("train", "--resume", tmp_path / "run")
     assert (ended.code, ended.err.count("error: step 3")) == (1, 1)
     assert "Traceback" not in ended.err
+
+
+ROLLING = {
+    "training.steps": "12",
+    "training.decay_from": "12",
+    "training.checkpoint_every": "2",
+    "training.keep_checkpoints": "99",
+    "training.most_skips": "3",
+    "method.pool_size": "2",
+    "generator.dropout": "0.3",
+}
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_divergence_rolls_back_and_trains_on_with_a_lower_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, FailingStep(at=6, rollbacks=2))
+    assert tiny.train(tmp_path, ROLLING).finished
+    run = tmp_path / "run"
+    rows = rows_of(run)
+    assert [row["step"] for row in rows] == list(range(1, 13)), "each step once"
+    rates = {row["step"]: row["learning_rate"] for row in rows}
+    assert (rates[4], rates[5], rates[12]) == (1e-3, 2.5e-4, 2.5e-4)
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    rolled = [event["text"] for event in events if event["title"] == "rolled back"]
+    assert len(rolled) == 2
+    assert "step 6: generator/adversarial_ab, " in rolled[0]
+    assert "back to step 4 with a learning rate of 0.0005" in rolled[0]
+    assert "roll-back 2 of at most 3" in rolled[1]
+    assert load_checkpoint(run / "checkpoints" / "step-00000012.pt")["guard"]["rollbacks"] == 2
+
+
+def test_a_divergence_before_the_first_checkpoint_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {**ROLLING, "training.checkpoint_every": "10"}
+    spoil(monkeypatch, FailingStep(at=3, rollbacks=1))
+    assert tiny.train(tmp_path, changes).finished
+    rows = rows_of(tmp_path / "run")
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert {row["learning_rate"] for row in rows} == {5e-4}
+
+
+def test_a_run_that_was_rolled_back_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The roll-backs are part of every draw's key, and kept in every checkpoint."""
+    spoil(monkeypatch, FailingStep(at=6, rollbacks=1))
+    tiny.train(tmp_path, ROLLING)
+    whole = tiny.checkpoint_tensors(tmp_path / "run", 12)
+    for step in (6, 8, 10, 12):
+        (tmp_path / "run" / "checkpoints" / f"step-{step:08d}.pt").unlink()
+    spoil(monkeypatch, FailingStep(at=99))
+    tiny.train(tmp_path, ROLLING)
+    again = tiny.checkpoint_tensors(tmp_path / "run", 12)
+    assert len(whole) > 50
+    assert tiny.differing_tensors(whole, again) == []
 
 
 @pytest.mark.parametrize(
@@ -347,7 +406,7 @@ def test_a_persons_mistake_is_one_error_and_code_2(
 
 
 def test_wandb_gets_one_id_for_the_whole_run(tmp_path: Path) -> None:
-    from ganstyle.verbs.training import _wandb_id
+    from ganstyle.verbs.watching import _wandb_id
 
     first = _wandb_id(RunFolder(tmp_path))
     assert _wandb_id(RunFolder(tmp_path)) == first

@@ -1,0 +1,135 @@
+"""The Inception network of FID and KID as published, from its weights in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ganstyle.base.errors import UserError, one_line
+from ganstyle.base.files import atomic_write
+
+URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+FILE = "weights-inception-2015-12-05-6726825d.pth"
+OTHER_NAMES = ("pt_inception-2015-12-05-6726825d.pth",)  # the same file, as pytorch-fid keeps it
+DIGEST = "6726825d"  # how the SHA-256 of the published file begins
+TIMEOUT_S = 30
+
+
+class Inception(nn.Module):
+    """The 2048 features of FID and KID: images (N, 3, H, W) in [-1, 1] to (N, 2048) float32.
+
+    The images are rounded to 8 bits, as those of files are, and resized to 299 x 299 px as TensorFlow 1 did it.
+    Source: Heusel et al. 2017; the network of 2015-12-05 in torch-fidelity's port, which agrees with the original.
+
+    Args:
+        weights: a state dict in the layout of that port.
+
+    Raises:
+        UserError: torch-fidelity is not installed, or tensors are missing or too many.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.network = _network(weights)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Describe each image by one row; computed in float32 whatever the images' dtype."""
+        pixels = images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.network(pixels)[0]
+
+
+def is_installed() -> bool:
+    """Whether torch-fidelity, which brings the network, is there."""
+    return importlib.util.find_spec("torch_fidelity") is not None
+
+
+def check_installed() -> None:
+    """Raise `UserError` where torch-fidelity is missing."""
+    if not is_installed():
+        raise UserError("Inception needs torch-fidelity: pip install 'ganstyle[evaluate]'")
+
+
+def is_inception(weights: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict is the FID Inception; torchvision's has the same names but 1000 classes."""
+    head, stem = weights.get("fc.weight"), weights.get("Conv2d_1a_3x3.conv.weight")
+    return head is not None and stem is not None and tuple(head.shape) == (1008, 2048)
+
+
+def is_published(path: Path) -> bool:
+    """Whether a file is, byte for byte, the one that published scores are made with."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(DIGEST)
+
+
+def cached_file() -> Path | None:
+    """The weights in torch's hub cache, where torch-fidelity and pytorch-fid put them; None when they are not there."""
+    found = [path for name in (FILE, *OTHER_NAMES) if (path := _cache() / name).is_file()]
+    return found[0] if found else None
+
+
+def download(url: str = URL) -> Path:
+    """Fetch the weights (95 MB) into torch's hub cache, checked by the digest in the address.
+
+    Raises:
+        UserError: no network, or something else came; says which file to put where.
+    """
+    name = url.rsplit("/", 1)[-1]
+    digest = name.removesuffix(".pth").rsplit("-", 1)[-1]
+    path = _cache() / name
+    try:
+        content = _fetch(url, digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, HTTPException, _Foreign) as error:
+        raise UserError(
+            f"cannot download the Inception weights ({one_line(error)[:120]}): "
+            f"put {url} at {path}, give its place with evaluate.weights=PATH, or use evaluate.weights=random"
+        ) from error
+    with atomic_write(path) as file:
+        file.write(content)
+    return path
+
+
+class _Foreign(Exception):
+    """Something else came than was asked for."""
+
+
+def _fetch(url: str, digest: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        content = answer.read()
+    found = hashlib.sha256(content).hexdigest()
+    if not found.startswith(digest):
+        raise _Foreign(f"its SHA-256 begins with {found[:8]}, expected {digest}")
+    return content
+
+
+def _cache() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _network(weights: Mapping[str, Tensor]) -> nn.Module:
+    check_installed()
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # noqa: PLC0415 - an extra
+
+    # The constructor reads weights by itself, from a file that it would trust: it gets those that were read safely.
+    buffer = io.BytesIO()
+    torch.save(dict(weights), buffer)
+    buffer.seek(0)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=buffer)
+    except RuntimeError as error:
+        reason = one_line(error)[:200]
+        raise UserError(
+            f"these are not all weights of the Inception of FID ({reason}); give the file of {URL}"
+        ) from error

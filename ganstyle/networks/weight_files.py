@@ -1,0 +1,43 @@
+"""Files of weights that were trained elsewhere, read without running code from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ganstyle.base.errors import UserError, one_line
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a PyTorch file, on the CPU: a plain state dict, or one under the key `model`.
+
+    Raises:
+        UserError: no such file, not a file of weights, or tensors that hold NaN or infinity.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file of weights at {path}: give the path of a .pth file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for damaged or foreign files
+        reason = one_line(error)[:120]
+        raise UserError(f"{path}: not a file of weights that can be read ({reason}); download it again") from error
+    weights = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(each, Tensor) for each in weights.values()):
+        raise UserError(f"{path}: expected named tensors (a state dict), got something else; give a file of weights")
+    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise UserError(f"{path}: {broken[0]} holds NaN or infinity; download the file again")
+    return dict(weights)
+
+
+def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A digest of named tensors' contents, the same wherever they are and in whatever file they came."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(tensors, key=lambda each: each[0]):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,131 @@
+"""How the networks do on the preview images at one moment of training: numbers for the curves and the health."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganstyle.data.tensors import to_pixels, to_tensor
+from ganstyle.methods.method import Judge
+from ganstyle.train.ema import evaluating
+
+
+class Gauge(Protocol):
+    """Measures what became of images: numbers by name."""
+
+    def __call__(
+        self, images: np.ndarray, translations: np.ndarray, cycled: np.ndarray | None, target: np.ndarray | None
+    ) -> Mapping[str, float]:
+        """Of images uint8 (N, H, W, 3), their translations, those brought back, and real images translated into."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Finite numbers by name, and the scores that the discriminators gave, float32 (number of scores,) by name."""
+
+    scalars: dict[str, float]
+    distributions: dict[str, np.ndarray]
+
+
+class Probe:
+    """Has the preview images translated, measured and judged by the networks as they are now, not their averages.
+
+    Gives `health/NAME_ab` for every NAME that the gauge gives, and of each discriminator, such as b's:
+
+    - `judged/b_real`, `judged/b_fake`: its mean score of real images and of fakes, and all its scores;
+    - `health/discriminator_loss_b`: its loss as a share of what it would be by chance: 0 when it is always right and
+      sure, 1 when it tells nothing, more when it is wrong;
+    - `health/discriminator_spread_b`: the deviation of all its scores, in units of a score: for least squares 0.5 when
+      it is always right and sure, 0 when it scores everything alike.
+
+    What is not finite is left out. Networks are only borrowed: their modes are put back, and no gradients are made.
+
+    Args:
+        translators: generators by direction, `ab` and perhaps `ba`.
+        judges: by the domain whose images they tell from fakes.
+        images: gives the fixed images by domain, uint8 (N, H, W, 3), all of one size.
+        device: where the networks are.
+        autocast: the precision to run them in.
+        gauge: measures translations.
+    """
+
+    def __init__(
+        self,
+        translators: Mapping[str, nn.Module],
+        judges: Mapping[str, Judge],
+        images: Callable[[], Mapping[str, np.ndarray]],
+        *,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        gauge: Gauge,
+    ) -> None:
+        self.translators, self.judges, self.images = translators, judges, images
+        self.device, self.autocast, self.gauge = device, autocast, gauge
+
+    def __call__(self) -> Probed:
+        """Look once; waits for the device."""
+        images = self.images()
+        with self._borrowed():
+            real = {domain: to_tensor(pixels, self.device) for domain, pixels in images.items()}
+            fakes = {way: self.translators[way](real[way[0]]) for way in self.translators}
+            scalars = self._gauged(images, fakes)
+            distributions: dict[str, np.ndarray] = {}
+            for domain, judge in self.judges.items():
+                into = [fake for way, fake in fakes.items() if way[1] == domain]
+                if into:
+                    scores = _scores(judge.discriminator, real[domain], into[0])
+                    scalars |= _judged(domain, judge, *scores)
+                    distributions |= _distributions(domain, *scores)
+        return Probed({name: number for name, number in scalars.items() if math.isfinite(number)}, distributions)
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[None]:
+        discriminators = [judge.discriminator for judge in self.judges.values()]
+        with evaluating(*self.translators.values(), *discriminators), self.autocast():
+            yield
+
+    def _gauged(self, images: Mapping[str, np.ndarray], fakes: Mapping[str, Tensor]) -> dict[str, float]:
+        numbers: dict[str, float] = {}
+        for way, fake in fakes.items():
+            back = self.translators.get(way[::-1])
+            translations, cycled = _pixels(fake, None if back is None else back(fake))
+            if translations is not None:
+                measured = self.gauge(images[way[0]], translations, cycled, images.get(way[1]))
+                numbers |= {f"health/{name}_{way}": float(number) for name, number in measured.items()}
+        return numbers
+
+
+def _pixels(fake: Tensor, cycled: Tensor | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Both as images, read from the device at once; None for what is not finite."""
+    parts = [fake] if cycled is None else [fake, cycled]
+    read = torch.cat(parts).float().cpu().split(len(fake))
+    images = [to_pixels(each) if bool(each.isfinite().all()) else None for each in read]
+    return images[0], images[1] if len(images) > 1 else None
+
+
+def _scores(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """All scores of real images and of fakes, float32 (number of scores,), read from the device at once."""
+    of_real, of_fake = discriminator(real).flatten(), discriminator(fake).flatten()
+    read = torch.cat([of_real, of_fake]).float().cpu()
+    return read[: len(of_real)], read[len(of_real) :]
+
+
+def _judged(domain: str, judge: Judge, real: Tensor, fake: Tensor) -> dict[str, float]:
+    return {
+        f"judged/{domain}_real": real.mean().item(),
+        f"judged/{domain}_fake": fake.mean().item(),
+        f"health/discriminator_loss_{domain}": judge.loss.discriminator(real, fake).item() / judge.loss.chance,
+        f"health/discriminator_spread_{domain}": torch.cat([real, fake]).std(correction=0).item(),
+    }
+
+
+def _distributions(domain: str, real: Tensor, fake: Tensor) -> dict[str, np.ndarray]:
+    finite = {f"judged/{domain}_real": real[real.isfinite()], f"judged/{domain}_fake": fake[fake.isfinite()]}
+    return {name: scores.numpy() for name, scores in finite.items() if len(scores)}
