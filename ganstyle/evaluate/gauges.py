@@ -38,7 +38,8 @@ def gauge(
 ) -> dict[str, float]:
     """All gauges by name; one that has no meaning for these images is left out.
 
-    Each is the mean over images; what it means, its range and its unit stand at the function that measures it.
+    Each is the mean over images; what it means, its range and its unit stand at the function that measures it. Beside
+    those, `edge_change` is one minus `gradient_correlation`: 0 where edges stay in their places, 1 where none does.
 
     Args:
         images: the fixed images, (N, H, W, 3).
@@ -53,10 +54,8 @@ def gauge(
     if len(images) > 1:
         numbers["likeness"] = likeness(_thinned(translations), _thinned(images))
     if cycled is not None:
-        if cycled.shape != images.shape:
-            raise ValueError(f"images of shape {images.shape} cannot come back in the shape {cycled.shape}")
+        numbers["cycle_correlation"] = luminance_correlation(_thinned(cycled), _thinned(images))
         numbers["cycle_error"] = mean_difference(_thinned(cycled), _thinned(images))
-        numbers["cycle_share"] = cycle_share(_thinned(cycled), _thinned(images))
     return {name: number for name, number in numbers.items() if math.isfinite(number)}
 
 
@@ -83,16 +82,6 @@ def mean_difference(images: np.ndarray, others: np.ndarray) -> float:
     `change` of images and their translations, `cycle_error` of images and those brought back.
     """
     return float(np.mean(np.abs(images.astype(np.float32) - others))) / 255
-
-
-def cycle_share(cycled: np.ndarray, images: np.ndarray) -> float:
-    """The cycle error as a share of the error of one flat colour, each image's mean; 0 is perfect, 1 is no use.
-
-    NaN where all images are flat.
-    """
-    flat = images.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
-    error = mean_difference(images, flat)
-    return mean_difference(cycled, images) / error if error > 0 else math.nan
 
 
 def likeness(translations: np.ndarray, images: np.ndarray) -> float:

@@ -59,7 +59,7 @@ NOTES = {
     "contrast": "of real images' contrast; near zero: flat",
     "clipped": "values at black or full, beyond what real images have",
     "checkerboard": "decibels; high: a pattern of 2 or 4 px",
-    "cycle share": "of the error of one flat colour; near 1: images do not come back",
+    "cycle correlation": "near zero: images do not come back",
     "discriminator loss": "of what guessing costs; near zero: the discriminator wins",
     "discriminator spread": "deviation of its scores; near zero: it judges nothing",
 }

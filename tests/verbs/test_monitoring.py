@@ -121,10 +121,8 @@ class Negative(nn.Module):
 
 
 def test_an_ailment_is_said_in_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ganstyle.evaluate import health
     from ganstyle.train import probe
 
-    monkeypatch.setattr(health, "SETTLED_STEP", 0)
     original = probe.Probe.__init__
 
     def spoiled(self: Any, translators: Any, *arguments: Any, **options: Any) -> None:
