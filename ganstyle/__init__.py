@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ganstyle.translate.onnx_runtime import OnnxTranslator
     from ganstyle.translate.translator import Translator
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(model: Any, **options: Any) -> Translator:
-    """A model that is ready to translate: a run's folder or an exported file; see `ganstyle.verbs.models.load`."""
-    from ganstyle.verbs.models import load as load_model  # noqa: PLC0415 - imports torch
+def load(model: Any, **options: Any) -> Translator | OnnxTranslator:
+    """A model that is ready to translate: a run's folder or an exported file; see `ganstyle.verbs.runtimes.load`."""
+    from ganstyle.verbs.runtimes import load as load_model  # noqa: PLC0415 - takes a moment to import
 
     return load_model(model, **options)

@@ -22,6 +22,7 @@ from ganstyle.tracking.console import error_console, say
 
 if TYPE_CHECKING:
     from ganstyle.data.outputs import Task
+    from ganstyle.translate.onnx_runtime import OnnxTranslator
     from ganstyle.translate.translator import Translator
     from ganstyle.verbs.train import Outcome
 
@@ -45,10 +46,29 @@ class Direction(StrEnum):
     BA = "ba"
 
 
+class RuntimeName(StrEnum):
+    """What computes a translation."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    ONNX = "onnx"
+
+
+class TileMode(StrEnum):
+    """How large images are translated."""
+
+    NONE = "none"
+    AUTO = "auto"
+    EXACT = "exact"
+    THUMBNAIL = "thumbnail"
+
+
 Words = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Change keys of the recipe.", show_default=False)
 ]
-Model = Annotated[str, typer.Option(help="A run's folder or an exported .safetensors file.", show_default=False)]
+Model = Annotated[
+    str, typer.Option(help="A run's folder or an exported file (.safetensors, .onnx).", show_default=False)
+]
 Way = Annotated[Direction | None, typer.Option(help="ab or ba; a run's default is ab.", show_default=False)]
 Which = Annotated[
     str | None, typer.Option(help="best, latest or a step; best if there is one, else latest.", show_default=False)
@@ -120,6 +140,19 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
     checkpoint: Which = None,
     raw: Raw = False,
     device: Device = "auto",
+    runtime: Annotated[
+        RuntimeName, typer.Option(help="auto is onnx for a model that ends in .onnx.")
+    ] = RuntimeName.AUTO,
+    tile: Annotated[
+        TileMode,
+        typer.Option(
+            help="exact is the whole image's result by tiles; thumbnail takes least memory and differs a little; "
+            "auto takes the first of whole, exact and thumbnail that fits."
+        ),
+    ] = TileMode.AUTO,
+    tile_px: Annotated[
+        int | None, typer.Option(min=32, help="The side of a tile in pixels.", show_default=False)
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -130,7 +163,7 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is there already.")] = False,
 ) -> None:
     """Translate a photo or a folder of photos; every file keeps its size, name and sub-folder."""
-    from ganstyle.verbs.translate import translate_folder  # noqa: PLC0415 - imports torch
+    from ganstyle.verbs.translate import translate_folder  # noqa: PLC0415 - takes a moment to import
 
     progress = _FileProgress()
     with progress:
@@ -142,6 +175,9 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
             checkpoint=checkpoint,
             raw=raw,
             device=device,
+            runtime=runtime,
+            tile=tile,
+            tile_px=tile_px,
             format=format,
             quality=quality,
             overwrite=overwrite,
@@ -157,7 +193,9 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The file to write: .safetensors, or .onnx.", show_default=False)
+    ],
     direction: Way = None,
     checkpoint: Which = None,
     raw: Raw = False,
@@ -287,7 +325,7 @@ class _FileProgress:
         self._console = error_console()
         self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
 
-    def start(self, translator: Translator, tasks: list[Task]) -> Any:
+    def start(self, translator: Translator | OnnxTranslator, tasks: list[Task]) -> Any:
         say(f"{len(tasks)} files with {translator.facts}, on {translator.device}")
         bar = self._progress.add_task("", total=len(tasks))
         return lambda text: self._progress.update(bar, advance=1, description=escape(printable(text)[-60:]))

@@ -256,13 +256,14 @@ def test_the_table_says_that_others_used_the_machine(tools: SimpleNamespace, res
 
 def test_every_line_of_the_table_has_a_row_that_is_measured(tools: SimpleNamespace) -> None:
     """A renamed row would read "not measured yet" for ever."""
-    names = ("loader", "memory", "inference", "tracking")
-    loader, memory, inference, tracking = (importlib.import_module(name) for name in names)
+    names = ("loader", "memory", "inference", "onnx_inference", "tracking")
+    loader, memory, inference, onnx_inference, tracking = (importlib.import_module(name) for name in names)
     step = tools.train_step
     rows = {
         "train_step-cpu": {f"step, {case.name}" for case in step.CPU_CASES},
         "train_step-cuda": {f"step, {case.name}" for case in step.CUDA_CASES},
         "inference-cpu": {f"inference, {case.name}" for case in inference.CASES},
+        "onnx_inference-cpu": {onnx_inference.row_name(case) for case in onnx_inference.CASES},
         "memory-cpu": {f"memory, {case.name}" for case in memory.CPU_CASES},
         "memory-cuda": {f"memory, {case.name}" for case in memory.CUDA_CASES},
         "loader-cpu": {loader.speed_name(kind) for kind in loader.KINDS},
@@ -299,7 +300,7 @@ def test_the_run_script_refuses_what_it_does_not_know() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train_step", "inference", "loader", "memory", "tracking"])
+@pytest.mark.parametrize("name", ["train_step", "inference", "onnx_inference", "loader", "memory", "tracking"])
 def test_every_benchmark_runs(name: str, tmp_path: Path) -> None:
     file = tmp_path / f"{name}-cpu.json"
     command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick", "--device", "cpu", "--json", str(file)]

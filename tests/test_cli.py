@@ -178,7 +178,8 @@ def test_mistakes_are_never_a_traceback(tmp_path: Path, monkeypatch: pytest.Monk
         ("train", "--resume", "nowhere"): "is not a run",
         ("translate", "nowhere", "out", "--model", "nowhere"): "there is no such file or folder",
         ("export", "nowhere", "x.safetensors"): "there is no model at nowhere",
-        ("export", "nowhere", "x.onnx"): "expected a name that ends in .safetensors",
+        ("export", "nowhere", "x.pth"): "expected a name that ends in .safetensors or .onnx",
+        ("export", "nowhere", "x.onnx"): "there is no model at nowhere",
         ("dataset", "check", "nowhere"): "nowhere",
         ("dataset", "synthesize", "pictures", "--style", "inc"): "ink",
     }

@@ -29,6 +29,8 @@ OWNERS = {
     "omegaconf": {"base/config.py"},
     "typer": {"cli.py"},
     "lightning_fabric": {"train/"},
+    "onnxruntime": {"translate/onnx_runtime.py"},
+    "onnxscript": {"translate/onnx_export.py"},
     "tensorboard": {"tracking/tensorboard.py"},
     "torch_fidelity": {"networks/inception.py"},
 }

@@ -17,7 +17,7 @@ class Selection:
     """Keeps the best evaluation by one score, among those that preserve enough content.
 
     Distances such as KID are best when lowest, content scores when highest. A score that is missing or not finite is
-    never the best, and counts as an evaluation without gain.
+    never the best, and no evaluation without gain either.
 
     Args:
         best: which score decides: `kid`, `kid_ab`, `kid_ba`, `fid` ..., `content` ...
@@ -60,17 +60,21 @@ class Selection:
         """Whether this evaluation is the best so far; the best one's own step, told again, is still the best.
 
         A step that is told again (a run goes on from a checkpoint before its evaluation) counts once for the patience.
+        One that lacks the score says nothing of the run, and does not count.
         """
         value = scores.get(f"scores/{self.score}", math.nan)
         content = scores.get("scores/content", math.nan)
-        admitted = math.isfinite(value) and content >= self.least_content
-        if admitted and (step == self.step or self._is_gain(value)):
+        if not math.isfinite(value):
+            return False
+        admitted = content >= self.least_content
+        again = (step, value) == (self.step, self.value)
+        if admitted and (again or self._is_gain(value)):
             self.step, self.value = step, float(value)
             self._without_gain = 0
         elif step > self._last_step:
             self._without_gain += 1
         self._last_step = max(step, self._last_step)
-        return admitted and self.step == step
+        return admitted and (step, value) == (self.step, self.value)
 
     def _is_gain(self, value: float) -> bool:
         if self.value is None:
@@ -95,11 +99,17 @@ class Selection:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave; by another rule or on other features it starts anew, and `restarted` tells.
 
-        An empty state, of a run that was not evaluated, starts anew without a word.
+        The state of a run that was not evaluated starts anew without a word; a run that is not evaluated any more keeps
+        the state that it was given.
         """
         self._start()
         self.restarted = ""
-        if not state:
+        if not state or not state["features"]:
+            return
+        if not self.features:
+            self.features = state["features"]
+            self.step, self.value = state["step"], state["value"]
+            self._without_gain, self._last_step = state["without_gain"], state["last_step"]
             return
         changed = [name for name, own in (("rule", self.rule), ("features", self.features)) if state[name] != own]
         if changed:

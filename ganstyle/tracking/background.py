@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ganstyle.tracking.tracker import Cell, SilentTracker, Tracker
 
 Message = Callable[[Tracker], None]
 CLOSING_S = 100.0
+LOOK_S = 0.2  # one long wait could not be interrupted on every system
 
 
 class InBackground(SilentTracker):
@@ -40,7 +42,7 @@ class InBackground(SilentTracker):
         self.warn, self.name, self.most_waiting, self.closing_s = warn, name, most_waiting, closing_s
         self.dropped = 0
         self._waiting: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self._raised = self._closed = False
+        self._raised = self._closed = self._failed = False
         # A daemon: a thread that hangs in a library must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, args=(make,), name=f"tracker: {name}", daemon=True)
         self._thread.start()
@@ -76,15 +78,24 @@ class InBackground(SilentTracker):
         kept = dict(facts)
         self._put(lambda tracker: tracker.model(path, alias, kept))
 
-    def close(self) -> None:
-        """Wait for what was told, `closing_s` at most."""
+    def close(self, *, failed: bool = False) -> None:
+        """Wait for what was told, `closing_s` at most, and no longer once a person interrupts it."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, self._failed = True, failed
         self._waiting.put(None)
-        self._thread.join(self.closing_s)
+        try:
+            self._wait()
+        except KeyboardInterrupt:
+            self.warn(f"{self.name} is left behind; it may lack the end")
+            raise
         if self._thread.is_alive():
             self.warn(f"{self.name} did not end within {self.closing_s:.0f} s and is left behind; it may lack the end")
+
+    def _wait(self) -> None:
+        end = time.monotonic() + self.closing_s
+        while self._thread.is_alive() and (left := end - time.monotonic()) > 0:
+            self._thread.join(min(left, LOOK_S))
 
     def _put(self, message: Message) -> None:
         if self._closed:
@@ -100,7 +111,7 @@ class InBackground(SilentTracker):
         tracker = self._made(make)
         while (message := self._waiting.get()) is not None:
             self._attempt(message, tracker)
-        self._attempt(lambda tracker: tracker.close(), tracker)
+        self._attempt(lambda tracker: tracker.close(failed=self._failed), tracker)
 
     def _made(self, make: Callable[[], Tracker]) -> Tracker:
         try:

@@ -13,6 +13,7 @@ MOST_POINTS = 2000  # of a curve, for those who zoom in
 DRAWN_POINTS = 500  # of the whole curve: more cannot be told apart on a screen
 SMOOTHING_SHARE = 25  # a smoothed value is the mean over about one 25th of the points, centred on it
 MOST = 1e100  # sums of larger values are no numbers any more
+LEAST = 1e-100  # values nearer to zero are drawn as zero: between them there is no room for marks
 
 Points = Sequence[tuple[int, float]]
 
@@ -92,7 +93,8 @@ def _chart(panel: Panel, series: Sequence[_Series], low_step: float, high_step: 
 
 def _series(name: str, points: Points) -> _Series:
     """Finite points in order of their steps, averaged in blocks when there are too many, and smoothed."""
-    finite = sorted((step, value) for step, value in points if math.isfinite(value) and abs(value) < MOST)
+    known = ((step, value) for step, value in points if math.isfinite(value) and abs(value) < MOST)
+    finite = sorted((step, value if abs(value) > LEAST else 0.0) for step, value in known)
     steps, values = np.array(finite, np.float64).reshape(-1, 2).T
     steps, values = _blocks(steps, MOST_POINTS), _blocks(values, MOST_POINTS)
     return _Series(name, steps, values, smooth(values))

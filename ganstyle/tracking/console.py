@@ -82,7 +82,7 @@ class ConsoleTracker(SilentTracker):
         """Show it at once."""
         self.say(f"{title}: {text}")
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Leave the terminal as it was."""
         if self._progress is not None:
             self._progress.stop()

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from ganstyle.tracking.tracker import SilentTracker, Tracker
 
+MOST_ROWS = 300  # the newest are looked at: what lasts longer is long since told
+
 
 class Finding(Protocol):
     """What ails a run."""
@@ -47,12 +49,12 @@ class HealthTracker(SilentTracker):
         diagnose: Callable[[Sequence[Mapping[str, Any]]], Sequence[Finding]],
         tell: Tracker,
     ) -> None:
-        self.rows, self.diagnose, self.tell = list(rows), diagnose, tell
+        self.rows, self.diagnose, self.tell = list(rows[-MOST_ROWS:]), diagnose, tell
         self._ailing = {finding.key: finding.title for finding in diagnose(self.rows)}
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Look at the run anew."""
-        self.rows.append({"step": step, **scalars})
+        self.rows = [*self.rows[1 - MOST_ROWS :], {"step": step, **scalars}]
         found = {finding.key: finding for finding in self.diagnose(self.rows)}
         for key, finding in found.items():
             if key not in self._ailing:

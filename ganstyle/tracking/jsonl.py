@@ -15,6 +15,7 @@ from ganstyle.base.files import atomic_write
 from ganstyle.tracking.tracker import SilentTracker, finite_numbers
 
 PICTURE = re.compile(r"step-(\d{8,})\.jpg")
+MOST_WHOLE = 2**63  # whole numbers beyond it are damage, and some are beyond all floats
 
 
 class FolderTracker(SilentTracker):
@@ -111,9 +112,22 @@ def read_events(path: Path) -> list[dict]:
 
 def _rows(path: Path) -> Iterator[dict]:
     for line in path.read_bytes().split(b"\n") if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
+        row = _row(line)
+        if isinstance(row.get("step"), int) and not isinstance(row["step"], bool):
             yield row
+
+
+def _row(line: bytes) -> dict:
+    """The texts and numbers of one line; empty where it is damaged."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return {name: value for name, value in row.items() if _is_plain(value)} if isinstance(row, dict) else {}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is what a tracker writes, who nests nothing."""
+    if isinstance(value, int):
+        return abs(value) < MOST_WHOLE
+    return not isinstance(value, dict | list)

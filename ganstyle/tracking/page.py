@@ -114,13 +114,13 @@ def write_page(path: Path, page: Page) -> None:
 
 
 def render(page: Page) -> str:
-    """The page's HTML; every text in it is escaped."""
+    """The page's HTML; every text in it is escaped, and so is what has no place in UTF-8, such as a broken name."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"data_uri": data_uri, "cell": cell_text, "numeric_columns": _numeric_columns}
     sections: dict[str, list[Chart]] = {}
     for chart in charts(page.curves):
         sections.setdefault(chart.panel.section, []).append(chart)
-    return environment.from_string(_source(TEMPLATE)).render(
+    html = environment.from_string(_source(TEMPLATE)).render(
         page=page,
         sections=sections,
         share=SMOOTHING_SHARE,
@@ -128,6 +128,7 @@ def render(page: Page) -> str:
         style=_source(STYLE),
         script="\n".join(map(_source, SCRIPTS)),
     )
+    return html.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _source(name: str) -> str:

@@ -45,7 +45,7 @@ class PageTracker(SilentTracker):
         """There is a new event."""
         self._perhaps()
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Make the last page, whenever the one before was made."""
         self._make()
 

@@ -67,7 +67,7 @@ class TensorboardTracker(SilentTracker):
         self._step = step
         self._attempt(lambda _: self._open(step))
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Write what is left."""
         self._attempt(lambda writer: writer.close())
         self._writer = None
@@ -77,7 +77,7 @@ class TensorboardTracker(SilentTracker):
 
         if self._writer is not None:
             self._writer.close()
-        self._writer = SummaryWriter(str(self.folder), purge_step=start + 1 if start else None, flush_secs=FLUSH_S)
+        self._writer = SummaryWriter(str(self.folder), purge_step=start + 1, flush_secs=FLUSH_S)
 
     def _attempt(self, action: Callable[[Any], object]) -> None:
         if self._writer is None:

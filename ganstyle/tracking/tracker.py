@@ -37,8 +37,8 @@ class Tracker(Protocol):
     def model(self, path: Path, alias: str, facts: Mapping[str, Any]) -> None:
         """A finished file of weights, known as `latest` or `best`."""
 
-    def close(self) -> None:
-        """The run has ended."""
+    def close(self, *, failed: bool = False) -> None:
+        """The run has ended, as it should or by a failure."""
 
 
 class SilentTracker:
@@ -65,7 +65,7 @@ class SilentTracker:
     def model(self, path: Path, alias: str, facts: Mapping[str, Any]) -> None:
         """Nothing."""
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Nothing."""
 
 
@@ -110,10 +110,16 @@ class Trackers(SilentTracker):
         for tracker in self.trackers:
             tracker.model(path, alias, facts)
 
-    def close(self) -> None:
-        """Close each."""
+    def close(self, *, failed: bool = False) -> None:
+        """Close each, in their order, whatever one of them raises: that is raised at the end, an interrupt first."""
+        raised: list[BaseException] = []
         for tracker in self.trackers:
-            tracker.close()
+            try:
+                tracker.close(failed=failed)
+            except BaseException as error:  # Ctrl-C too must not leave the others open
+                raised.append(error)
+        if raised:
+            raise min(raised, key=lambda error: isinstance(error, Exception))
 
 
 def finite_numbers(scalars: Mapping[str, Any]) -> dict[str, float]:

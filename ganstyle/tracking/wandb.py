@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -27,6 +28,21 @@ LEAST_FREE_BYTES, ENOUGH_BYTES = 2**17, 2**24
 FOLDER_VARIABLES = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR")
 UNSENT = "unsent"  # a file in the folder of a run that was being sent when its service was lost
 
+HIDDEN = "..."
+PATH_STARTS = (  # the last one is not in `images/s`, `+/-`, a web address or a relative path
+    r"(?<!\w)[A-Za-z]:[\\/]",
+    r"(?<![\w\\])\\\\[\w.?]",
+    r"(?<!\w)~[\w.-]*/",
+    r"(?<!http:)(?<!https:)(?<![\w.~/\\%)+-])/+[^\s/\"'`)\]},;:!?-]",
+)
+PATH_START = f"(?:{'|'.join(PATH_STARTS)})"
+PATH_REST = r"(?:\S*[^\s.,:;!?)\]}\"'`])?"  # up to a space, without the sentence's own marks
+PATH_WORD = r"[ \t]+[^\s/\\:;,\"'`~][^\s/\\:;,\"'`]*"
+PATH = re.compile(
+    rf"(?P<quote>[\"'`]){PATH_START}[^\n]*?(?P=quote)(?!\w)"
+    rf"|{PATH_START}{PATH_REST}(?:(?:{PATH_WORD})+[/\\]{PATH_REST})*"  # words up to a later separator belong to it
+)
+
 
 class WandbTracker(SilentTracker):
     """One W&B run, resumed under the same id when the training run is resumed.
@@ -40,6 +56,7 @@ class WandbTracker(SilentTracker):
         run_id: the id in W&B; under `wandb agent` the agent's is used.
         warn: told when something does not work, once.
         say: told at the end how to send what was kept offline; `warn` where none is given.
+        opened: told the id in use, once, where that is not `run_id`.
     """
 
     def __init__(
@@ -51,9 +68,10 @@ class WandbTracker(SilentTracker):
         run_id: str,
         warn: Callable[[str], None],
         say: Callable[[str], None] | None = None,
+        opened: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.warn, self.say, self._settings = warn, say or warn, settings
-        self._home = folder.resolve() / "wandb"
+        self._folder, self._home = folder, folder.resolve() / "wandb"
         self._in_a_row, self._restarts = 0, 1
         self._errors: list[str] = []
         self._disk_is_full = False
@@ -76,6 +94,8 @@ class WandbTracker(SilentTracker):
             self._open(self._order)
         except Exception as error:  # anything at all may come from a library that talks to a service
             self._switch_off(error)
+        if self._run_id != run_id:
+            self._tell_id(opened)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Numbers along `train/step`, never `step=`: a lower one would be dropped after a resume."""
@@ -93,7 +113,9 @@ class WandbTracker(SilentTracker):
             self._tell(WandbRun.image, step, name, encoded)
 
     def alert(self, title: str, text: str, *, level: str = "warn") -> None:
-        """Reaches people by mail or chat."""
+        """Reaches people by mail or chat, without paths unless the config lets the host be told."""
+        if not self._settings["host"]:
+            title, text = (without_paths(each, self._folder) for each in (title, text))
         self._tell(WandbRun.alert, title, text, level)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
@@ -110,19 +132,19 @@ class WandbTracker(SilentTracker):
         if self._settings["log_model"]:
             self._tell(WandbRun.model, Path(path).resolve(), alias, dict(facts))
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Send what is left, for a minute at most, and say how to send the rest."""
         process, self._process = self._process, None
         if process is not None:
-            self._finish(process)
+            self._finish(process, failed)
             process.close()
         folders = unsent_folders(self._home, self._run_id)
         if folders:
             self.say(f"to send this run to Weights & Biases: {sync_command(folders)}")
 
-    def _finish(self, process: Apart) -> None:
+    def _finish(self, process: Apart, failed: bool) -> None:
         try:
-            process.ask(WandbRun.finish, timeout_s=self._order.finish_s + SPARE_S)
+            process.ask(WandbRun.finish, failed, timeout_s=self._order.finish_s + SPARE_S)
         except (Refused, Lost) as error:
             self._mark_unsent()
             self.warn(f"Weights & Biases may lack the end of this run: {one_line(error)[:200]}")
@@ -141,6 +163,12 @@ class WandbTracker(SilentTracker):
         self._process, self._run_id, self._kept = process, opened["id"], Path(opened["folder"])
         if opened["reason"]:
             self.warn(f"Weights & Biases: {opened['reason']}, so the run is kept offline")
+
+    def _tell_id(self, opened: Callable[[str], None]) -> None:
+        try:
+            opened(self._run_id)
+        except Exception as error:
+            self.warn(f"Weights & Biases: the run's id {self._run_id} cannot be kept: {one_line(error)[:200]}")
 
     def _tell(self, function: Callable[..., Any], *arguments: Any) -> None:
         if self._process is None:
@@ -195,6 +223,14 @@ class WandbTracker(SilentTracker):
         if process is not None:
             threading.Thread(target=process.close, daemon=True).start()
         self.warn(f"Weights & Biases is switched off for this run: {one_line(error)[:200]}")
+
+
+def without_paths(text: str, folder: Path) -> str:
+    """The text with "..." for this folder and for all that looks like an absolute path, rather too much of it."""
+    for name in {str(folder), str(folder.absolute()), str(folder.resolve())}:
+        if len(Path(name).parts) > 1:  # a folder `run` would be any word
+            text = re.sub(rf"(?<![\w.~/\\-]){re.escape(name)}(?![\w-])", HIDDEN, text)
+    return PATH.sub(lambda found: f"{found['quote'] or ''}{HIDDEN}{found['quote'] or ''}", text)
 
 
 def _mode(configured: str) -> str:

@@ -124,11 +124,11 @@ class WandbRun:
         artifact.add_file(str(path))
         self._run.log_artifact(artifact, aliases=[alias])
 
-    def finish(self) -> None:
-        """Send or write all that is left."""
+    def finish(self, failed: bool) -> None:
+        """Send or write all that is left; the run is shown as finished or as failed."""
         run, self._run = self._run, None
         if run is not None:
-            run.finish()
+            run.finish(exit_code=int(failed))
 
     def orphaned(self) -> None:
         """The training process was killed: what it has told is kept, and the run is shown as failed."""

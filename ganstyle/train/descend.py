@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganstyle.train.guard import Guard
 from ganstyle.train.ranks import Ranks
@@ -51,6 +52,8 @@ class Descent:
         self.part, self.parts = 0, 1
         self.gradient_norm = torch.zeros((), device=fabric.device)  # of the newest update, over all parameters
         self._bad_losses = torch.zeros((), device=fabric.device)
+        self._statistics = _running_statistics(modules)
+        self._good_statistics = [each.clone() for each in self._statistics]
 
     def descend(self, losses: Mapping[str, Tensor]) -> None:
         """One update of the group's networks down the sum of these losses.
@@ -82,8 +85,15 @@ class Descent:
         found = torch.maximum(bad_gradients, (self._bad_losses > 0).float())
         self.guard.skip(self.name, found, bad_gradients)
         self._step_unless(found)
+        self._keep_statistics_finite()
         # Autocast keeps the casts of the weights for a whole step; a method may use these networks again in it.
         torch.clear_autocast_cache()
+
+    def _keep_statistics_finite(self) -> None:
+        """Put back what one bad batch would spoil for good in a batch norm, though its update is skipped."""
+        for running, good in zip(self._statistics, self._good_statistics, strict=True):
+            running.copy_(torch.where(torch.isfinite(running), running, good))
+            good.copy_(running)
 
     def _step_unless(self, found: Tensor) -> None:
         if self.fused:
@@ -111,7 +121,16 @@ class Descent:
             }
             for number, each in state["state"].items()
         }
-        self.optimizer.load_state_dict({**state, "state": moments})
+        # A run may go on where Adam's kernel is another one.
+        self._good_statistics = [each.clone() for each in self._statistics]  # the networks are restored before
+        groups = [{**group, "fused": self.fused} for group in state["param_groups"]]
+        self.optimizer.load_state_dict({**state, "state": moments, "param_groups": groups})
+
+
+def _running_statistics(modules: Sequence[nn.Module]) -> list[Tensor]:
+    norms = [part for module in modules for part in module.modules() if isinstance(part, _BatchNorm)]
+    found = [each for norm in norms for each in (norm.running_mean, norm.running_var)]
+    return [each for each in found if each is not None]
 
 
 def _packed(tensor: Tensor, parameter: Tensor) -> Tensor:

@@ -106,13 +106,14 @@ class Guard:
 
     def state_dict(self) -> dict[str, Any]:
         """The counts of every group, and the roll-backs, which are part of every draw's key."""
-        return {"rollbacks": self.rollbacks, "counts": self._read()}
+        return {"rollbacks": self.rollbacks, "told": self._told, "counts": self._read()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.rollbacks = state["rollbacks"]
+        self._told = state["told"]
+        # The longest row counts from here: another `most_in_a_row` does not judge what was passed before.
         self._counts = {
-            group: torch.tensor(counts, dtype=torch.float32, device=self._device)
-            for group, counts in state["counts"].items()
+            group: torch.tensor([skipped, in_a_row, in_a_row], dtype=torch.float32, device=self._device)
+            for group, (skipped, in_a_row, _) in state["counts"].items()
         }
-        self._told = sum(counts[SKIPPED] for counts in state["counts"].values())

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from filelock import FileLock, Timeout
 
@@ -22,6 +22,7 @@ LIBRARIES = ("ganstyle", "torch", "torchvision", "numpy", "pillow", "albumentati
 
 # The facts of the data that a resumed run takes from its record.
 LENGTH = ("steps", "decay_from")
+MOST_STEPS = 2**53  # beyond it, a number in a file is damage
 
 # What may change when a run goes on; all else would make it another run.
 CHANGEABLE = {
@@ -93,11 +94,8 @@ class RunFolder:
         if not self.record_file.is_file():
             return None
         try:
-            values = json.loads(self.record_file.read_text(encoding="utf-8"))
-            data, versions = values["data"], dict(values["versions"])
-            data = data | {key: int(data[key]) for key in LENGTH}
-            return Record(Hardware(**values["hardware"]), data, versions, dict(values.get("evaluation", {})))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return _record_of(json.loads(self.record_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"{self.record_file}: damaged; delete it to decide anew, or take a fresh folder with --new"
             ) from error
@@ -127,6 +125,25 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+
+def _record_of(values: Mapping[str, Any]) -> Record:
+    """A record as it was written; KeyError, OverflowError, TypeError or ValueError for anything else."""
+    data = values["data"] | {key: int(values["data"][key]) for key in LENGTH}
+    if not all(0 <= data[key] < MOST_STEPS for key in LENGTH):
+        raise ValueError("length")
+    if any(isinstance(each, dict | list) for each in data.values()):
+        raise TypeError("data")
+    hardware = Hardware(**values["hardware"])
+    if any(type(getattr(hardware, name)) is not kind for name, kind in get_type_hints(Hardware).items()):
+        raise TypeError("hardware")
+    return Record(hardware, data, _texts(values["versions"]), _texts(values.get("evaluation", {})))
+
+
+def _texts(values: Any) -> dict[str, str]:
+    if not isinstance(values, dict) or not all(isinstance(each, str) for each in values.values()):
+        raise TypeError("expected names and texts")
+    return values
 
 
 def fresh_folder(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ganstyle import __version__
 from ganstyle.base.errors import UserError, one_line, printable
 from ganstyle.base.files import atomic_write
-from ganstyle.translate.translator import ModelFacts
+from ganstyle.translate.facts import ModelFacts, described, description
 
 FORMAT = "ganstyle-model-1"
-DIRECTIONS = ("ab", "ba")
 
 
 def write_export(path: Path, generator: nn.Module, spec: Mapping[str, Any], facts: ModelFacts) -> None:
     """Write one direction of a model; the file holds its network's spec, direction, step and version."""
-    metadata = {
-        "format": FORMAT,
-        "ganstyle": __version__,
-        "generator": json.dumps(dict(spec)),
-        "direction": facts.direction,
-        "step": str(facts.step),
-        "averaged": json.dumps(facts.averaged),
-    }
+    metadata = description(FORMAT, spec, facts)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     if path.parent != Path() and not path.parent.is_dir():
         raise UserError(f"cannot write {path}: there is no folder {path.parent}")
@@ -58,7 +48,7 @@ def read_export(
                 raise UserError(
                     f"{path}: a safetensors file, but not a model of ganstyle (format {metadata.get('format')!r})"
                 )
-            spec, facts = _described(path, metadata)
+            spec, facts = described(path, metadata)
             generator = _built(path, spec, build)
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
             check_shapes(path, generator, shapes)
@@ -75,17 +65,6 @@ def _built(path: Path, spec: Mapping[str, Any], build: Callable[[Mapping[str, An
         # What a stranger's file says goes to a terminal: short, and nothing that steers it.
         text = printable(one_line(error))[:300]
         raise UserError(f"{path}: does not describe a network of this ganstyle: {text}") from error
-
-
-def _described(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], ModelFacts]:
-    try:
-        spec = json.loads(metadata["generator"])
-        facts = ModelFacts(metadata["direction"], int(metadata["step"]), bool(json.loads(metadata["averaged"])))
-    except (KeyError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: its description is damaged ({one_line(error)[:100]})") from error
-    if not isinstance(spec, dict) or facts.direction not in DIRECTIONS:
-        raise UserError(f"{path}: its description is damaged (its generator or its direction)")
-    return spec, facts
 
 
 def check_shapes(source: Path, generator: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -6,18 +6,28 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from ganstyle.base.errors import UserError
 from ganstyle.base.files import drop_leftovers
 from ganstyle.data.images import Unreadable, read_image, write_image
 from ganstyle.data.outputs import Task
-from ganstyle.translate.translator import Translator
 
 # Disk full, over quota, read-only, or failing.
 STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 # A temporary file this old was left by a process that was killed; a younger one may be another process's work.
 LEFT_S = 3600
+
+
+class Translates(Protocol):
+    """A model of any runtime."""
+
+    def pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Translate one array, uint8 (H, W, 3)."""
+        ...
 
 
 @dataclass
@@ -36,7 +46,7 @@ class Report:
 
 
 def translate_tasks(
-    translator: Translator, tasks: Sequence[Task], *, overwrite: bool, quality: int, advance: Callable[[str], None]
+    translator: Translates, tasks: Sequence[Task], *, overwrite: bool, quality: int, advance: Callable[[str], None]
 ) -> Report:
     """Translate every file; one that fails is noted and does not stop the rest. A full disk does, as all would fail.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from torch import Tensor, nn
 from ganstyle.base.errors import UserError, one_line
 from ganstyle.data.images import Unreadable, from_pil, is_pil, read_image, to_pil
 from ganstyle.data.tensors import is_out_of_memory, to_pixels, to_tensor
+from ganstyle.translate.exact import translate_exact
+from ganstyle.translate.facts import ModelFacts
+from ganstyle.translate.thumbnail import translate_thumbnail
+from ganstyle.translate.tile_plan import Free, Plan, check_tiles, needs_of, plan_tiles, plan_without_whole
 
 # Peak bytes for each pixel and each channel of the first layer, by the way a generator upsamples; measured as the
 # growth of the process at 768 px with torch 2.15 on the CPU (15-19, 35 and 31), rounded up.
@@ -23,18 +28,22 @@ MEMORY_ADVICE = "make the image smaller or use a machine with more memory"
 
 
 @dataclass(frozen=True)
-class ModelFacts:
-    """What is known of a translator beside its weights."""
+class Tiles:
+    """How images are translated that may be too large at once.
 
-    direction: str
-    step: int
-    averaged: bool
-    checkpoint: str = field(default="", compare=False)  # as it was asked for; a file does not know it
+    Args:
+        mode: `none`, `auto` (whole where that fits, else exact, else thumbnail), `exact` or `thumbnail`; see
+            `plan_tiles`.
+        tile_px: the side of a tile; None for a good one.
+        scratch: a folder for what does not fit the memory; without one nothing is put on disk.
+    """
 
-    def __str__(self) -> str:
-        kind = "EMA" if self.averaged else "raw"
-        text = f"direction {self.direction}, step {self.step}, {kind} weights"
-        return f"{self.checkpoint} checkpoint: {text}" if self.checkpoint else text
+    mode: str = "auto"
+    tile_px: int | None = None
+    scratch: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_tiles(self.mode, self.tile_px)
 
 
 class Translator:
@@ -45,11 +54,19 @@ class Translator:
         spec: what the network was built from.
         facts: direction, step and kind of weights.
         device: where it computes.
+        tiles: how large images are translated; arrays, files and PIL images are, tensors are always taken whole.
     """
 
-    def __init__(self, generator: nn.Module, spec: Mapping[str, Any], facts: ModelFacts, device: torch.device) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        spec: Mapping[str, Any],
+        facts: ModelFacts,
+        device: torch.device,
+        tiles: Tiles | None = None,
+    ) -> None:
         self.generator = generator.eval().requires_grad_(False).to(device)
-        self.spec, self.facts, self.device = spec, facts, device
+        self.spec, self.facts, self.device, self.tiles = spec, facts, device, tiles or Tiles()
 
     def translate(self, image: Any) -> Any:
         """Translate what is given and give back the same kind.
@@ -99,8 +116,61 @@ class Translator:
         return result if images.ndim == 4 else result[0]
 
     def pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Translate one array, uint8 (H, W, 3)."""
-        return to_pixels(self._run(to_tensor(pixels, self.device)))[0]
+        """Translate one array, uint8 (H, W, 3), as `tiles` say.
+
+        Raises:
+            UserError: it is too large for that.
+        """
+        height, width = pixels.shape[:2]
+        try:
+            return self._as_planned(pixels)
+        except UserError as error:
+            raise UserError(f"{width} x {height} px: {error}") from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(f"{width} x {height} px: out of memory on {self.device}; {MEMORY_ADVICE}") from error
+
+    def _as_planned(self, pixels: np.ndarray) -> np.ndarray:
+        height, width = pixels.shape[:2]
+        mode, tile_px = self.tiles.mode, self.tiles.tile_px
+        needs = needs_of(self.generator, height=height, width=width, whole=self._bytes(1, height, width))
+        plan = plan_tiles(mode=mode, tile_px=tile_px, needs=needs, free=self._free())
+        if plan.way == "whole" and mode == "auto":
+            translated = self._whole_if_it_fits(pixels)
+            if translated is not None:
+                return translated
+            plan = plan_without_whole(tile_px, needs, self._free())
+        return WAYS[plan.way](self, pixels, plan)
+
+    def _free(self) -> Free:
+        scratch = self.tiles.scratch
+        return Free(
+            device=free_memory(self.device),
+            host=free_memory(torch.device("cpu")),
+            disk=shutil.disk_usage(scratch).free if scratch is not None and scratch.is_dir() else 0,
+            shared=self.device.type != "cuda",
+        )
+
+    @torch.no_grad()
+    def _whole(self, pixels: np.ndarray) -> np.ndarray:
+        return to_pixels(self.generator(to_tensor(pixels, self.device)))[0]
+
+    def _whole_if_it_fits(self, pixels: np.ndarray) -> np.ndarray | None:
+        """The translated image; None when memory ran out. What was held for it is free once this has returned."""
+        try:
+            return self._whole(pixels)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    def _exact(self, pixels: np.ndarray, plan: Plan) -> np.ndarray:
+        scratch = self.tiles.scratch if plan.on_disk else None
+        return translate_exact(self.generator, pixels, device=self.device, tile_px=plan.tile_px, scratch=scratch)
+
+    def _thumbnail(self, pixels: np.ndarray, plan: Plan) -> np.ndarray:
+        return translate_thumbnail(self.generator, pixels, device=self.device, tile_px=plan.tile_px)
 
     @torch.no_grad()
     def _run(self, images: Tensor) -> Tensor:
@@ -112,10 +182,14 @@ class Translator:
                 raise
             raise UserError(f"{_size(images)} px: out of memory on {self.device}; {MEMORY_ADVICE}") from error
 
+    def _bytes(self, batch: int, height: int, width: int) -> int:
+        """What translating whole images takes at its peak, roughly."""
+        return batch * height * width * self.spec["width"] * PEAK_BYTES[self.spec.get("upsample", "resize")]
+
     def _check_memory(self, images: Tensor) -> None:
         """Refuse what would not fit, before the system ends the whole process for it."""
         batch, _, height, width = images.shape
-        needed = batch * height * width * self.spec["width"] * PEAK_BYTES[self.spec.get("upsample", "resize")]
+        needed = self._bytes(batch, height, width)
         free = free_memory(self.device)
         if free is not None and needed > free:
             raise UserError(
@@ -150,3 +224,9 @@ KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Translator, Any], Any]], ...
     (lambda image: isinstance(image, Tensor), Translator._tensor),
     (is_pil, Translator._pil),
 )
+
+WAYS: dict[str, Callable[[Translator, np.ndarray, Plan], np.ndarray]] = {
+    "whole": lambda translator, pixels, _: translator._whole(pixels),
+    "exact": Translator._exact,
+    "thumbnail": Translator._thumbnail,
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,12 @@ from ganstyle.base.errors import UserError, one_line
 from ganstyle.train.checkpoint import load_checkpoint, step_files
 from ganstyle.train.hardware import available_device
 from ganstyle.translate.export import check_shapes, load_weights, read_export, write_export
-from ganstyle.translate.translator import ModelFacts, Translator
+from ganstyle.translate.facts import ModelFacts
+from ganstyle.translate.onnx_export import write_onnx
+from ganstyle.translate.translator import Tiles, Translator
+
+# How a model is written, by the suffix of its file.
+WRITERS: dict[str, Callable[..., None]] = {".safetensors": write_export, ".onnx": write_onnx}
 
 
 def load(
@@ -22,6 +27,9 @@ def load(
     checkpoint: str | int | None = None,
     raw: bool = False,
     device: str = "auto",
+    tile: str = "auto",
+    tile_px: int | None = None,
+    scratch: Path | None = None,
 ) -> Translator:
     """A model that is ready to translate.
 
@@ -31,16 +39,21 @@ def load(
         checkpoint: of a run: `best`, `latest` or a step; by default the best if there is one, else the latest.
         raw: the newest weights instead of their average (EMA), where there is one.
         device: auto, cpu, cuda, mps or cuda:N.
+        tile: how large images are translated: none, auto, exact or thumbnail.
+        tile_px: the side of their tiles; None for a good one.
+        scratch: a folder where `exact` may keep on disk what does not fit the memory.
 
     Raises:
         UserError: there is no such model, checkpoint or direction, or the file cannot be used.
     """
-    path = Path(model)
+    path, tiles = Path(model), Tiles(tile, tile_px, scratch)
     target = available_device(device)
     if path.is_dir():
         name, file = _checkpoint_file(path, checkpoint)
         generator, spec, facts = _from_checkpoint(file, direction or "ab", raw=raw)
         facts = replace(facts, checkpoint=name)
+    elif path.is_file() and path.suffix == ".onnx":
+        raise UserError(f"{path} is for ONNX Runtime only: expected a run's folder or an exported .safetensors file")
     elif path.is_file():
         if checkpoint is not None or raw:
             raise UserError(f"{path} is an exported model: --checkpoint and --raw are for a run's folder")
@@ -49,7 +62,7 @@ def load(
             raise UserError(f"{path} translates {facts.direction}; for {direction} export that direction of its run")
     else:
         raise UserError(f"there is no model at {path}: expected a run's folder or an exported .safetensors file")
-    return Translator(generator, full_generator_spec(spec), facts, target)
+    return Translator(generator, full_generator_spec(spec), facts, target, tiles)
 
 
 def export(
@@ -60,11 +73,12 @@ def export(
     checkpoint: str | int | None = None,
     raw: bool = False,
 ) -> ModelFacts:
-    """Write one direction of a run as one `.safetensors` file."""
-    if out.suffix != ".safetensors":
-        raise UserError(f"{out}: expected a name that ends in .safetensors")
+    """Write one direction of a run, or of an exported model, as one file: `.safetensors`, or `.onnx` for others."""
+    write = WRITERS.get(out.suffix)
+    if write is None:
+        raise UserError(f"{out}: expected a name that ends in {' or '.join(WRITERS)}")
     translator = load(model, direction=direction, checkpoint=checkpoint, raw=raw, device="cpu")
-    write_export(out, translator.generator, translator.spec, translator.facts)
+    write(out, translator.generator, translator.spec, translator.facts)
     return translator.facts
 
 

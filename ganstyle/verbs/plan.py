@@ -46,11 +46,16 @@ class Plan:
 def check_start(config: Config) -> None:
     """`UserError` for what keeps a new run from beginning here: devices and folders that are not there."""
     check_cuda_graphs(available_device(config.device), config.training.cuda_graphs)
+    check_watching(config)
+    _sides(config)
+
+
+def check_watching(config: Config) -> None:
+    """`UserError` where a tracker or the network of the scores is not there, or does not go with the crops."""
     if config.tracking.tensorboard:
         check_tensorboard()
     if config.evaluate.every > 0:
         check_crop(describer(config.evaluate.weights, torch.device("cpu")), config.data.crop_px)
-    _sides(config)
 
 
 def check_devices(config: Config, count: int) -> None:

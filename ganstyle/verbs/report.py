@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ganstyle.base.config import write_yaml
 from ganstyle.tracking.curves import run_panels
 from ganstyle.tracking.page import Event, Page, write_page
+from ganstyle.tracking.wandb import sync_command, unsent_folders
 from ganstyle.verbs.compare import comparison_page
 from ganstyle.verbs.run_story import (
     RunStory,
@@ -22,6 +23,7 @@ from ganstyle.verbs.run_story import (
 from ganstyle.verbs.run_tables import facts_of, scores_of
 
 MOST_EVENTS = 200
+WANDB_FOLDER = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-([^*?\[\]]+)")  # and the run's id in W&B
 
 
 def write_report(run: Path) -> Path:
@@ -52,7 +54,7 @@ def run_page(run: Path) -> Page:
         curves=run_panels(story.rows),
         events=newest_first(story.events),
         events_note="" if len(story.events) <= MOST_EVENTS else "older ones stand in events.jsonl",
-        config=write_yaml(story.config),
+        config=story.config_text,
         facts=facts_of(story),
         commands=_commands(story),
     )
@@ -78,18 +80,18 @@ def _commands(story: RunStory) -> list[tuple[str, str]]:
         ("take the model along as one file", _command("export", run, f"{story.name}.safetensors")),
         ("make this page again", _command("report", run)),
     ]
-    kept_offline = _kept_offline(story.folder.path)
-    if kept_offline:
-        commands.append(
-            ("send to Weights & Biases what was kept offline", shlex.join(["wandb", "sync", *kept_offline]))
-        )
-    return commands
+    unsent = _unsent(story.folder.path / "wandb")
+    return commands + [("send to Weights & Biases what it lacks", sync_command(folders)) for folders in unsent]
 
 
-def _kept_offline(run: Path) -> list[str]:
-    """The folders of Weights & Biases that were not sent, in order of their start."""
-    found = [path for folder in ("wandb", "wandb/wandb") for path in (run / folder).glob("offline-run-*")]
-    return [str(path) for path in sorted(found, key=lambda path: path.name)]
+def _unsent(home: Path) -> list[list[Path]]:
+    """What Weights & Biases does not have whole, for each id that the run has there: a sweep gives it more than one."""
+    ids = {path: match[1] for path in home.glob("*run-*") if (match := WANDB_FOLDER.fullmatch(path.name))}
+    found = [
+        [folder for folder in unsent_folders(home, run_id) if ids.get(folder) == run_id]
+        for run_id in sorted(set(ids.values()))
+    ]
+    return [folders for folders in found if folders]
 
 
 def _command(*words: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,18 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from ganstyle.base.config import flatten
+from ganstyle.base.config import flatten, write_yaml
 from ganstyle.base.errors import UserError, one_line
 from ganstyle.base.keys import DataConfig
 from ganstyle.data.grids import GAP_PX
 from ganstyle.data.images import Unreadable, read_size
 from ganstyle.evaluate.health import diagnose, well
-from ganstyle.tracking.jsonl import read_metrics
+from ganstyle.tracking.charts import MOST
+from ganstyle.tracking.jsonl import read_events, read_metrics
 from ganstyle.tracking.page import Event, Notice, Picture, State
-from ganstyle.train.run_folder import Record, RunFolder
+from ganstyle.train.run_folder import MOST_STEPS, Record, RunFolder
 
 MOST_PREVIEWS = 40
 MOST_PREVIEW_BYTES = 5_000_000  # 7 MB of text in the page
+MOST_PICTURE_BYTES = 20_000_000  # of one preview; larger ones stay beside the page
 PREVIEW_FILE = re.compile(r"step-(\d+)\.jpg")
 WHOLE = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}  # how a file begins and ends that is all there
 
@@ -36,7 +36,9 @@ ENDED = {
     "stopped": ("stopped after", "info"),
     "training stopped": ("stopped by an error after", "error"),
 }
-MOST_STEPS = 2**53  # beyond it, a number in a file is damage
+
+# What writing a config raises where a person has put odd things into it, such as a number of 5000 digits.
+NOT_SHOWN = (ValueError, RecursionError)
 
 Row = Mapping[str, float]
 
@@ -48,6 +50,7 @@ class RunStory:
     Attributes:
         folder: where it is.
         config: what it was made from.
+        config_text: the same as YAML.
         record: what was decided when it began.
         rows: its numbers, finite ones alone, oldest first; each row has a `step`.
         events: what happened, oldest first.
@@ -56,6 +59,7 @@ class RunStory:
 
     folder: RunFolder
     config: Mapping[str, Any]
+    config_text: str
     record: Record | None
     rows: Sequence[Row]
     events: Sequence[Event]
@@ -87,9 +91,9 @@ class RunStory:
         return flatten(self.config).get(key, otherwise)
 
     def whole_number(self, key: str) -> int | None:
-        """A whole number of the config; None where it is not given, or is none."""
+        """A whole number of the config, not below zero; None where it is not given, or is none."""
         value = self.setting(key)
-        return value if isinstance(value, int) else None
+        return value if isinstance(value, int) and 0 <= value < MOST_STEPS and not isinstance(value, bool) else None
 
     def newest(self, name: str) -> float | None:
         """The last value of a number."""
@@ -113,35 +117,47 @@ def read_run(path: Path) -> RunStory:
             raise UserError(f"there is no run at {path}: expected a run's folder, which holds config.yaml")
         metrics = path / "metrics.jsonl"
         rows = [_numbers(row) for row in read_metrics(metrics) if 0 <= row["step"] < MOST_STEPS]
-        told = datetime.fromtimestamp(metrics.stat().st_mtime, UTC).isoformat(timespec="seconds") if rows else ""
-        return RunStory(folder, folder.config(), folder.record(), rows, _events(path / "events.jsonl"), told)
+        config = folder.config()
+        text = _config_text(folder, config)
+        told = _written(metrics) if rows else ""
+        return RunStory(folder, config, text, folder.record(), rows, _events(path / "events.jsonl"), told)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or one_line(error)}") from error
+
+
+def _config_text(folder: RunFolder, config: Mapping[str, Any]) -> str:
+    try:
+        return write_yaml(config)
+    except NOT_SHOWN as error:
+        raise UserError(f"{folder.config_file}: holds what cannot be shown: {one_line(error)}") from error
+
+
+def _written(path: Path) -> str:
+    """When a file was written, as ISO 8601; "" where its time is none, or it has gone."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except (OSError, ValueError, OverflowError):
+        return ""
 
 
 def _numbers(row: Mapping[str, Any]) -> Row:
     return {
         name: value
         for name, value in row.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST
     }
 
 
 def _events(path: Path) -> list[Event]:
     """The events of a run; lines that are damaged are left out."""
-    lines = path.read_bytes().split(b"\n") if path.is_file() else []
-    return [event for line in lines if (event := _event(line)) is not None]
+    return [event for row in read_events(path) if (event := _event(row)) is not None]
 
 
-def _event(line: bytes) -> Event | None:
-    try:
-        told = json.loads(line)
-        step, texts = told["step"], [str(told[key]) for key in ("time", "level", "title", "text")]
-    except (ValueError, KeyError, TypeError):
+def _event(row: Mapping[str, Any]) -> Event | None:
+    step, texts = row["step"], [row.get(key) for key in ("time", "level", "title", "text")]
+    if not 0 <= step < MOST_STEPS or not all(isinstance(text, str) for text in texts):
         return None
-    if not isinstance(step, int) or not 0 <= step < MOST_STEPS:
-        return None
-    time, level, title, text = texts
+    time, level, title, text = map(str, texts)
     return Event(step, time, level if level in LEVELS else "warn", title, text)
 
 
@@ -162,7 +178,11 @@ def state_of(story: RunStory) -> State:
 
 
 def _ended(story: RunStory) -> Event | None:
-    """The event that ended the run, unless it has gone on since."""
+    """The event that ended the run, unless it has gone on since.
+
+    A run that goes on tells so ("going on"), and no event follows the end but of a run that has gone on; its numbers
+    may be ahead of the event all the same, where that could not be written.
+    """
     last = story.events[-1] if story.events else None
     if last is None or last.title not in ENDED:
         return None
@@ -188,25 +208,27 @@ def preview_files(run: Path) -> list[tuple[int, Path]]:
 
 def previews_of(run: Path) -> list[Picture]:
     """The first and the newest preview and some evenly between: a page stays small. Broken ones are left out."""
-    files = preview_files(run)
-    room = int(MOST_PREVIEW_BYTES / max(_mean_bytes(files), 1))
+    sizes = {file: size for file in preview_files(run) if 0 < (size := _bytes_of(file[1])) <= MOST_PICTURE_BYTES}
+    files = list(sizes)
+    room = int(MOST_PREVIEW_BYTES / max(float(np.mean(list(sizes.values()))), 1.0)) if sizes else 0
     chosen = np.linspace(0, len(files) - 1, min(MOST_PREVIEWS, len(files), max(2, room))).round().astype(int).tolist()
     pictures = [(f"step {step:,}", picture_in(path)) for step, path in (files[number] for number in chosen)]
     return [(label, picture) for label, picture in pictures if picture is not None]
 
 
-def _mean_bytes(files: Sequence[tuple[int, Path]]) -> float:
-    sizes = []
-    for _, path in files:
-        with suppress(OSError):  # a run that goes back drops previews
-            sizes.append(path.stat().st_size)
-    return float(np.mean(sizes)) if sizes else 0.0
+def _bytes_of(path: Path) -> int:
+    """A file's size; 0 when it has gone: a run that goes back drops previews."""
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def picture_in(path: Path) -> bytes | None:
-    """A picture's file, unless it is damaged or half written."""
+    """A picture's file, unless it is damaged, half written or too large for a page."""
     try:
         read_size(path)
+        if path.stat().st_size > MOST_PICTURE_BYTES:
+            return None
         content = path.read_bytes()
     except (OSError, Unreadable):
         return None

@@ -27,10 +27,13 @@ def scores_of(story: RunStory) -> list[Table]:
     names = score_names(logged)
     if not names:
         return []
+    chosen, best_value = story.setting("evaluate.best", EvaluateConfig().best), story.newest("best/value")
     columns = ["step", "", *(column_of(name) for name in names)]
     rows: list[list[Cell]] = []
     for step, scores in reversed(evaluations.items()):
-        mark = "best" if step == story.best_step else ""
+        # After a roll-back a step may have been scored again, worse than what is kept of it.
+        kept = best_value is None or scores.get(f"scores/{chosen}", best_value) == best_value
+        mark = "best" if step == story.best_step and kept else ""
         rows.append([step, mark, *(score_text(scores, name) for name in names)])
     marked = [number for number, row in enumerate(rows) if row[1]]
     return [Table("Scores", columns, rows, note=_scored_how(story), marked=marked)]

@@ -28,7 +28,7 @@ from ganstyle.train.run_folder import (
     why_not_exact,
 )
 from ganstyle.train.stop import StopRequest
-from ganstyle.verbs.plan import Plan, Say, check_devices, check_start, open_domains, plan_run
+from ganstyle.verbs.plan import Plan, Say, check_devices, check_start, check_watching, open_domains, plan_run
 from ganstyle.verbs.training import Outcome, Training, build_training, run_training
 from ganstyle.verbs.watching import silent
 
@@ -102,6 +102,7 @@ def resume_run(run: Path, words: Sequence[str] = (), *, say: Say = say_plainly) 
         if "training.steps" in changed and changed["training.steps"] < folder.last_step():
             got, step = changed["training.steps"], folder.last_step()
             raise UserError(f"training.steps: got {got}, but {run} is at step {step} already")
+        check_watching(config)
 
     def settle(domains: Mapping[str, Domain], ranks: Ranks) -> Plan:
         plan = plan_run(config, domains, folder.record(), ranks=ranks.count, asked=asked, say=say)
@@ -150,7 +151,8 @@ def _launched(folder: RunFolder, config: Config, arguments: Sequence[str], say: 
         raise RunFailed(f"{error}; {_last_good(folder)}; the same command goes on from there") from error
     record = folder.record()  # none when it was stopped before anything was decided
     steps = record.data["steps"] if record is not None else config.training.steps or 1
-    return Outcome(folder.path, folder.last_step(), steps, stop.signal)
+    # Its processes end well before the last step only where there was no gain any more.
+    return Outcome(folder.path, folder.last_step(), steps, stop.signal, early=stop.signal is None)
 
 
 def _train_together(
@@ -236,7 +238,9 @@ def _failures_in_one_line(folder: RunFolder, config: Config) -> Iterator[None]:
     except LostRank as error:
         raise LostRank(f"{error}; {_last_good(folder)}; the same command goes on from there") from error
     except RunFailed as error:
-        raise RunFailed(f"{error}; {_last_good(folder)}; a lower training.learning_rate may help") from error
+        raise RunFailed(
+            f"{error}; {_last_good(folder)}; a lower training.learning_rate may help, in a run of its own (--new)"
+        ) from error
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -12,7 +12,7 @@ from torch import nn
 
 from ganstyle.assemble import build_method, model_facts
 from ganstyle.base.draws import Draws
-from ganstyle.base.errors import RunFailed
+from ganstyle.base.errors import RunFailed, one_line
 from ganstyle.data.augment import build_augment
 from ganstyle.data.batches import BatchStream, Cropping, StepDataset
 from ganstyle.data.on_device import batch_stream
@@ -26,7 +26,7 @@ from ganstyle.train.ema import MovingAverage
 from ganstyle.train.guard import Diverged, Guard
 from ganstyle.train.hardware import Fabric, begin_step, compile_halves, memory_used
 from ganstyle.train.loop import Due, Meter, train
-from ganstyle.train.ranks import LostRank, Ranks, SpreadMemories
+from ganstyle.train.ranks import Ranks, SpreadMemories
 from ganstyle.train.run_folder import RunFolder
 from ganstyle.train.schedule import LinearDecay
 from ganstyle.train.stop import StopRequest
@@ -157,14 +157,13 @@ def run_training(
         try:
             done = _train_on(training, plan, watching, stop, start=start)
             outcome = Outcome(folder.path, done, plan.steps, stop.signal, training.selection.exhausted)
-            watching.end(outcome.finished, done, plan.steps)
-        except LostRank:
-            raise  # the rank that ended has told why
-        except RunFailed as error:
-            watching.tracker.alert("training stopped", str(error), level="error")
+            if ranks.first:
+                watching.end(outcome.finished, done, plan.steps)
+        except BaseException as error:
+            watching.elsewhere.alert("training stopped", one_line(error)[:1000], level="error")
+            watching.tracker.close(failed=True)
             raise
-        finally:
-            watching.tracker.close()
+        watching.tracker.close()
     return outcome
 
 

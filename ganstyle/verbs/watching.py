@@ -81,7 +81,8 @@ class Watching:
                 for each in self.held_out.examples(EXAMPLES)
             ]
             self.tracker.table("validation", ["direction", "image", "translation", "content"], rows)
-        if self.plan.config.tracking.wandb.log_model:
+        wandb = self.plan.config.tracking.wandb
+        if wandb.log_model and wandb.mode != "disabled":
             self._hand_over()
         text = f"step {step} of {steps}, saved"
         self.elsewhere.alert("finished" if finished else "stopped", text, level="info")
@@ -157,15 +158,22 @@ def _trackers(
         return silent, silent, SilentTracker(), SilentTracker()
     console = ConsoleTracker(start=start, steps=plan.steps)
     say = console.say
-    kept = [
-        FolderTracker(folder.path, start=start, warn=say),
-        *_wandb(folder, plan, say),
-        *_tensorboard(folder, plan, say, start=start),
-    ]
-    rows = read_metrics(folder.path / "metrics.jsonl")  # as the folder's tracker has just left them
-    health = HealthTracker(rows, diagnose, Trackers([*kept, console]))
+    kept = FolderTracker(folder.path, start=start, warn=say)
+    if start or kept.events.is_file():
+        kept.alert("going on", f"from step {start}", level="info")
+    far = [*_wandb(folder, plan, say), *_tensorboard(folder, plan, say, start=start)]
+    health = HealthTracker(_rows(folder), diagnose, Trackers([kept, console, *far]))
     page = _page(folder, say) if plan.config.tracking.page else []
-    return say, console.advance, Trackers([*kept, console, health, *page]), Trackers([*kept, *page])
+    # In this order they are closed: the terminal and the page do not wait for a network.
+    return say, console.advance, Trackers([kept, console, health, *page, *far]), Trackers([kept, *page, *far])
+
+
+def _rows(folder: RunFolder) -> list[dict]:
+    """What was logged before; nothing where it cannot be read."""
+    try:
+        return read_metrics(folder.path / "metrics.jsonl")
+    except OSError:
+        return []
 
 
 def silent(_: object) -> None:
@@ -195,7 +203,14 @@ def _wandb(folder: RunFolder, plan: Plan, say: Say) -> list[Tracker]:
     options = settings.model_dump() | {"name": settings.name or plan.config.name}
 
     def make() -> Tracker:
-        return WandbTracker(folder.path, settings=options, config=config, run_id=_wandb_id(folder), warn=say)
+        return WandbTracker(
+            folder.path,
+            settings=options,
+            config=config,
+            run_id=_wandb_id(folder),
+            warn=say,
+            opened=lambda run_id: _keep_wandb_id(folder, run_id),
+        )
 
     return [InBackground(make, warn=say, name="Weights & Biases")]
 
@@ -215,5 +230,9 @@ def _wandb_id(folder: RunFolder) -> str:
     """The run's id in W&B, the same whenever it goes on."""
     file = folder.path / "wandb-id.json"
     if not file.is_file():
-        write_text(file, json.dumps(secrets.token_hex(4)))
+        _keep_wandb_id(folder, secrets.token_hex(4))
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _keep_wandb_id(folder: RunFolder, run_id: str) -> None:
+    write_text(folder.path / "wandb-id.json", json.dumps(run_id))

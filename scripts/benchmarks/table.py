@@ -12,6 +12,7 @@ from typing import Any
 
 import inference
 import memory
+import onnx_inference
 import tracking
 import train_step
 from case import Case
@@ -60,6 +61,8 @@ def step(case: Case) -> str:
 
 _CPU64, _CPU64_EAGER, _CPU64_AVERAGE, _CPU64_BATCH, _CPU128 = train_step.CPU_CASES
 _H1, _H1_NO_TF32, _H1_GRAPHS, _, _H16, _ = train_step.CUDA_CASES
+_ONNX_256, _ONNX_512 = onnx_inference.CASES
+_ONNX = "Inference in ONNX Runtime against plain eager, CPU"
 _STEP = "Training step against the plain eager step"
 LINES = [
     Line(f"{_STEP}, CPU, 64 px, compiled", "1.35 times", "train_step-cpu", step(_CPU64)),
@@ -74,6 +77,8 @@ LINES = [
         f"inference, {replace(inference.CASES[0], precision='float32').name}",
         share_of_ceiling,
     ),
+    Line(f"{_ONNX}, 256 px", "1.27 times", "onnx_inference-cpu", onnx_inference.row_name(_ONNX_256)),
+    Line(f"{_ONNX}, 512 px", "", "onnx_inference-cpu", onnx_inference.row_name(_ONNX_512)),
     Line("Loader with the cache against decoding, 12 MP JPEGs", "10 times", "loader-cpu", "loader, 12 MP photos"),
     Line("Loader with the cache against decoding, 256 px JPEGs", "", "loader-cpu", "loader, 256 px files"),
     Line("Memory of a step at 128 px, CPU, part of the plain step's", "", "memory-cpu",

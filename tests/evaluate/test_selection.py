@@ -56,11 +56,14 @@ def test_too_little_content_is_never_the_best() -> None:
 
 
 @pytest.mark.parametrize("value", [NAN, float("inf"), float("-inf"), None])
-def test_a_missing_or_non_finite_score_is_not_the_best_and_no_gain(value: float | None) -> None:
+def test_a_missing_or_non_finite_score_is_not_the_best_and_does_not_count(value: float | None) -> None:
     chosen = selection(patience=2)
     assert chosen.consider(1, scores(0.5))
     bad = {"scores/content": 0.5} if value is None else scores(value)
-    assert [chosen.consider(2, bad), chosen.exhausted, chosen.consider(3, bad), chosen.exhausted] == [0, 0, 0, 1]
+    for step in range(2, 9):
+        assert not chosen.consider(step, bad)
+    assert not chosen.exhausted, "a set too small for the score would end every run"
+    assert (chosen.step, chosen.value) == (1, 0.5)
     assert chosen.value == 0.5
 
 
@@ -88,10 +91,16 @@ def test_the_best_steps_own_evaluation_told_again_is_the_best() -> None:
     chosen = selection(patience=2)
     consider(chosen, 0.5, 0.3)
     assert chosen.consider(2, scores(0.3))
-    assert chosen.consider(2, scores(0.4)), "its checkpoint is written again, so its value is the new one"
-    assert chosen.value == 0.4
     assert not chosen.consider(2, scores(NAN))
-    assert chosen.consider(3, scores(0.35))
+    assert chosen.consider(3, scores(0.25))
+
+
+def test_a_worse_evaluation_of_the_best_step_is_not_the_best() -> None:
+    """After a roll-back the same steps are done otherwise."""
+    chosen = selection(patience=5)
+    consider(chosen, 0.5, 0.1)
+    assert not chosen.consider(2, scores(0.9))
+    assert (chosen.step, chosen.value) == (2, 0.1)
 
 
 def test_a_step_told_again_counts_once_for_the_patience() -> None:
@@ -157,3 +166,20 @@ def test_mistakes_are_told() -> None:
         selection("kit")
     with pytest.raises(UserError, match=r"evaluate\.patience: got -1"):
         selection(patience=-1)
+
+
+def test_what_was_not_evaluated_before_starts_without_a_word() -> None:
+    state = Selection("kid", least_content=0, patience=0, features="").state_dict()
+    chosen = selection()
+    chosen.load_state_dict(state)
+    assert (chosen.restarted, chosen.step) == ("", None)
+
+
+def test_what_is_not_evaluated_for_a_while_keeps_its_best() -> None:
+    chosen = selection()
+    consider(chosen, 0.5, 0.1)
+    without = Selection("kid", least_content=0, patience=0, features="")
+    without.load_state_dict(chosen.state_dict())
+    again = selection()
+    again.load_state_dict(without.state_dict())
+    assert (again.restarted, again.step, again.value) == ("", 2, 0.1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from ganstyle.tracking.background import InBackground
-from ganstyle.tracking.tracker import SilentTracker, Tracker
+from ganstyle.tracking.tracker import SilentTracker, Tracker, Trackers
 from tests.tracking.test_tracker import Listening, expected, tell_everything
 
 
@@ -36,7 +37,8 @@ def in_background(make: Callable[[], Tracker], warned: list[str], **options: Any
     return InBackground(make, warned.append, name="the service", **options)
 
 
-def test_everything_is_told_in_order_by_another_thread() -> None:
+@pytest.mark.parametrize("failed", [False, True])
+def test_everything_is_told_in_order_by_another_thread(failed: bool) -> None:
     listening, warned, made_in = Listening(), [], []
 
     def make() -> Tracker:
@@ -44,13 +46,13 @@ def test_everything_is_told_in_order_by_another_thread() -> None:
         return listening
 
     tracker = in_background(make, warned)
-    tell_everything(tracker)
-    assert listening.heard == expected()
+    tell_everything(tracker, failed=failed)
+    assert listening.heard == expected(failed=failed)
     assert made_in[0] is not threading.current_thread()
     assert warned == []
     tracker.close()
     tracker.log(9, {})
-    assert listening.heard == expected()
+    assert listening.heard == expected(failed=failed)
 
 
 def test_numbers_that_change_later_are_told_as_they_were() -> None:
@@ -87,6 +89,44 @@ def test_a_tracker_that_hangs_holds_nobody_up(hanging: Hanging) -> None:
     assert "did not end within 0 s and is left behind" in warned[1]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C means what it means in a terminal, whatever other tests have left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupt_leaves_it_behind_at_once(hanging: Hanging) -> None:
+    warned: list[str] = []
+    tracker = in_background(lambda: hanging, warned, closing_s=20)
+    tracker.log(1, {})
+    press = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    press.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        tracker.close()
+    press.join()
+    tracker.close()
+    assert time.monotonic() - began < 10
+    assert warned == ["the service is left behind; it may lack the end"]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupt_leaves_one_behind_and_the_others_are_closed(hanging: Hanging) -> None:
+    listening = Listening()
+    warned: list[str] = []
+    slow = in_background(lambda: hanging, warned, closing_s=20)
+    slow.log(1, {})
+    both = Trackers([slow, in_background(lambda: listening, warned)])
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        both.close(failed=True)
+    assert listening.heard == [("close", True)]
+    assert len(warned) == 1
+
+
 def test_what_waited_is_told_and_only_the_newest_is_dropped(hanging: Hanging) -> None:
     tracker = in_background(lambda: hanging, [], most_waiting=10)
     for step in range(20):
@@ -105,8 +145,8 @@ def test_a_tracker_that_raises_is_one_warning(broken: str) -> None:
             if broken == "log":
                 raise OSError("it broke\nin two lines")
 
-        def close(self) -> None:
-            super().close()
+        def close(self, *, failed: bool = False) -> None:
+            super().close(failed=failed)
             if broken == "close":
                 raise OSError("it broke\nin two lines")
 

@@ -123,6 +123,17 @@ def test_a_constant_has_room_around_it(value: float) -> None:
     assert len(chart.value_ticks) >= 2
 
 
+@pytest.mark.parametrize("values", [(5e-324, 5e-324), (0.0, 5e-324), (-5e-324, 5e-324), (1e-300, 3e-300)])
+def test_values_next_to_zero_are_drawn_as_zero(values: tuple[float, float]) -> None:
+    chart = chart_of({"x": list(enumerate(values))})
+    assert series(chart)["logged"] == series(chart)["smoothed"] == [0, 0]
+    assert [tick.text for tick in chart.value_ticks] == [tick.text for tick in chart_of({"x": [(0, 0.0)]}).value_ticks]
+
+
+def test_very_small_values_have_marks() -> None:
+    assert len(chart_of({"x": [(0, 2e-100), (1, 9e-100)]}).value_ticks) >= 2
+
+
 @pytest.mark.parametrize(
     ("low", "high"), [(0, 1), (0, 2000), (-3.7, 12.2), (1e-6, 3e-5), (99, 101), (-1e9, 5), (0, 0.6)]
 )

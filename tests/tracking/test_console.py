@@ -180,7 +180,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     tracker.advance(15)
     tracker.say("a line [bold]between[/bold]")
     tracker.log(20, {**SCALARS, "generator/[red]odd": 4.0})
-    tracker.close()
+    tracker.close(failed=True)
     tracker.close()
     text = output.getvalue()
     assert "20/40" in text

@@ -69,6 +69,21 @@ def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
     assert rows(tmp_path) == [{"step": 8, "loss": 2}]
 
 
+def test_lines_that_break_readers_are_left_out(tmp_path: Path) -> None:
+    path, huge = tmp_path / "metrics.jsonl", "9" * 400
+    lines = [
+        "[" * 200_000,
+        '{"step": 1, "x": ' * 50_000,
+        '{"step": true, "title": "x"}',
+        f'{{"step": {huge}, "title": "x"}}',
+        f'{{"step": 2, "title": "x", "loss": -{huge}, "nested": [[1]], "more": {{}}}}',
+    ]
+    path.write_text("\n".join([*lines, '{"step": 3, "title": "y"}', ""]))
+    assert read_metrics(path) == read_events(path) == [{"step": 2, "title": "x"}, {"step": 3, "title": "y"}]
+    tracker(tmp_path, start=2)
+    assert rows(tmp_path) == [{"step": 2, "title": "x"}]
+
+
 def test_what_is_not_finite_is_left_out(tmp_path: Path) -> None:
     here = tracker(tmp_path)
     here.log(1, {"nan": math.nan, "infinite": math.inf, "loss": np.float32(0.5), "odd": "x"})  # type: ignore[dict-item]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ganstyle.tracking.charts import Panel
-from ganstyle.tracking.page import Event, Notice, Page, State, Table, cell_text, data_uri, render, write_page
+from ganstyle.tracking.page import Cell, Event, Notice, Page, State, Table, cell_text, data_uri, render, write_page
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -128,6 +128,14 @@ def test_hostile_text_stays_text() -> None:
     assert f"{HOSTILE} title" in "".join(hostile.text_of("h1"))
 
 
+def test_what_has_no_place_in_utf_8_is_written_as_an_escape(tmp_path: Path) -> None:
+    write_page(tmp_path / "page.html", full_page("half \ud83d, byte \udcff"))
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert Reader(html).text_of("h1") == ["half \\ud83d, byte \\udcff title"]
+    line = json.loads(Reader(html).text_of("script")[0])["series"][0]
+    assert line["name"] == "half \ud83d, byte \udcff line"  # JSON has escapes of its own
+
+
 def test_hostile_curve_names_reach_the_script_as_data() -> None:
     reader = Reader(render(Page(title="x", curves=[Panel("generator", {HOSTILE: [(1, 1.0)]})])))
     data = json.loads(reader.text_of("script")[0])
@@ -193,7 +201,11 @@ def test_bytes_that_are_no_picture_are_refused_and_nothing_is_written(tmp_path: 
 
 
 def test_columns_of_numbers_alone_are_set_to_the_right() -> None:
-    rows = [["1.20 ± 0.30", "–", "4", 0.5, "e"], ["–", "–", "not given", math.inf, "5"], ["1,200", "–", "3", -1, ""]]
+    rows: list[list[Cell]] = [
+        ["1.20 ± 0.30", "–", "4", 0.5, "e"],
+        ["–", "–", "not given", math.inf, "5"],
+        ["1,200", "–", "3", -1, ""],
+    ]
     reader = Reader(render(Page(title="x", tables=[Table("t", list("abcde"), rows, marked=[1])])))
     assert ["class" in head for head in reader.named("th")] == [True, False, False, True, False]
     assert ["class" in cell for cell in reader.named("td")] == [True, False, False, True, False] * 3

@@ -76,6 +76,21 @@ def test_steps_that_are_done_again_replace_the_first_ones(tmp_path: Path) -> Non
 
 
 @needed
+def test_a_run_that_goes_back_to_its_start_is_drawn_once(tmp_path: Path) -> None:
+    first = TensorboardTracker(tmp_path, start=0, warn=print)
+    first.log(1, {"loss": 1})
+    first.log(2, {"loss": 2})
+    first.rewind(0)
+    first.log(1, {"loss": 10})
+    first.close(failed=True)
+    assert points(tmp_path, "loss") == [(1, 10)]
+    again = TensorboardTracker(tmp_path, start=0, warn=print)
+    again.log(1, {"loss": 100})
+    again.close()
+    assert points(tmp_path, "loss") == [(1, 100)]
+
+
+@needed
 def test_errors_in_a_row_switch_it_off_with_one_warning(tmp_path: Path) -> None:
     warned: list[str] = []
     tracker = TensorboardTracker(tmp_path, start=0, warn=warned.append)

@@ -13,6 +13,7 @@ import torch
 from ganstyle.tracking.background import InBackground
 from ganstyle.tracking.console import ConsoleTracker
 from ganstyle.tracking.jsonl import FolderTracker
+from ganstyle.tracking.page_tracker import PageTracker
 from ganstyle.tracking.tensorboard import TensorboardTracker
 from ganstyle.tracking.tracker import BINS, SilentTracker, Tracker, Trackers, finite_numbers, histogram
 from ganstyle.tracking.wandb import WandbTracker
@@ -46,11 +47,11 @@ class Listening:
     def model(self, path: Path, alias: str, facts: Mapping[str, Any]) -> None:
         self.heard.append(("model", path, alias, dict(facts)))
 
-    def close(self) -> None:
-        self.heard.append(("close",))
+    def close(self, *, failed: bool = False) -> None:
+        self.heard.append(("close", failed))
 
 
-def tell_everything(tracker: Tracker) -> None:
+def tell_everything(tracker: Tracker, *, failed: bool = False) -> None:
     tracker.log(1, {"generator/cycle_a": 0.5})
     tracker.distributions(1, VALUES)
     tracker.images(2, "preview", b"jpeg")
@@ -59,10 +60,10 @@ def tell_everything(tracker: Tracker) -> None:
     tracker.rewind(1)
     tracker.table("validation", ["name", "content", "picture"], ROWS)
     tracker.model(Path("x.safetensors"), "best", {"direction": "ab"})
-    tracker.close()
+    tracker.close(failed=failed)
 
 
-def expected() -> list[tuple]:
+def expected(*, failed: bool = False) -> list[tuple]:
     return [
         ("log", 1, {"generator/cycle_a": 0.5}),
         ("distributions", 1, VALUES),
@@ -72,15 +73,47 @@ def expected() -> list[tuple]:
         ("rewind", 1),
         ("table", "validation", ["name", "content", "picture"], ROWS),
         ("model", Path("x.safetensors"), "best", {"direction": "ab"}),
-        ("close",),
+        ("close", failed),
     ]
 
 
-def test_every_tracker_hears_everything_in_order() -> None:
+@pytest.mark.parametrize("failed", [False, True])
+def test_every_tracker_hears_everything_in_order(failed: bool) -> None:
     first, second = Listening(), Listening()
-    tell_everything(Trackers([first, SilentTracker(), second]))
-    assert first.heard == expected()
-    assert second.heard == expected()
+    tell_everything(Trackers([first, SilentTracker(), second]), failed=failed)
+    assert first.heard == expected(failed=failed)
+    assert second.heard == expected(failed=failed)
+
+
+class Closing(SilentTracker):
+    """Notes that it is closed, and raises."""
+
+    def __init__(self, name: str, closed: list[str], error: BaseException | None) -> None:
+        self.name, self.closed, self.error = name, closed, error
+
+    def close(self, *, failed: bool = False) -> None:
+        self.closed.append(self.name)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("errors", "raised"),
+    [
+        ([KeyboardInterrupt("a"), None, None], "a"),
+        ([None, OSError("b"), None], "b"),
+        ([OSError("a"), None, OSError("c")], "a"),
+        ([OSError("a"), KeyboardInterrupt("b"), OSError("c")], "b"),
+        ([KeyboardInterrupt("a"), KeyboardInterrupt("b"), None], "a"),
+    ],
+)
+def test_all_are_closed_in_order_whatever_one_raises(errors: list[BaseException | None], raised: str) -> None:
+    closed: list[str] = []
+    trackers = Trackers([Closing(name, closed, error) for name, error in zip("abc", errors, strict=True)])
+    with pytest.raises((KeyboardInterrupt, OSError)) as told:
+        trackers.close(failed=True)
+    assert closed == ["a", "b", "c"]
+    assert str(told.value) == raised
 
 
 def test_no_tracker_is_one_too() -> None:
@@ -95,7 +128,17 @@ def test_everything_that_can_be_told_is_told_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [SilentTracker, Trackers, ConsoleTracker, FolderTracker, InBackground, WandbTracker, TensorboardTracker]
+    "kind",
+    [
+        SilentTracker,
+        Trackers,
+        ConsoleTracker,
+        FolderTracker,
+        InBackground,
+        PageTracker,
+        WandbTracker,
+        TensorboardTracker,
+    ],
 )
 def test_trackers_are_told_by_the_same_words(kind: type) -> None:
     for name, member in vars(Tracker).items():

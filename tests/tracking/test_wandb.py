@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from ganstyle.tracking.wandb import (
     WandbTracker,
     sync_command,
     unsent_folders,
+    without_paths,
 )
 
 PICTURE = b"\xff\xd8\xff a picture"
@@ -145,6 +147,12 @@ def test_a_few_errors_are_forgiven_and_told_at_the_end(library: Library, run: Pa
     assert library.calls("finish") == [{"call": "finish", "exit_code": 0}]
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_run_that_failed_ends_as_one(library: Library, run: Path, failed: bool) -> None:
+    tracker(run, []).close(failed=failed)
+    assert library.calls("finish") == [{"call": "finish", "exit_code": int(failed)}]
+
+
 @pytest.mark.parametrize(
     ("broken", "key", "modes", "reason"),
     [
@@ -256,6 +264,97 @@ def test_under_an_agent_the_run_is_the_agent_s(library: Library, run: Path, monk
     assert all({"id", "project", "entity", "resume"}.isdisjoint(begun) for begun in library.calls("init"))
     assert "agents01" in said[0]
     assert RUN_ID not in said[0]
+
+
+def opened_as(run: Path, warned: list[str], told: Callable[[str], None]) -> WandbTracker:
+    return WandbTracker(run, settings=SETTINGS, config=CONFIG, run_id=RUN_ID, warn=warned.append, opened=told)
+
+
+def test_the_agent_s_id_is_told_once(library: Library, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    opened_as(run, [], told.append).close()
+    assert told == []  # it is the one that was given
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep123")
+    monkeypatch.setenv("WANDB_RUN_ID", "agents01")
+    library.breaks(log="lost")
+    here = opened_as(run, [], told.append)
+    assert told == ["agents01"]
+    here.log(1, {})
+    here.close()
+    assert library.modes()[1:] == ["offline", "offline"]
+    assert told == ["agents01"]
+
+
+def test_an_id_that_cannot_be_kept_is_one_warning(library: Library, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep123")
+    monkeypatch.setenv("WANDB_RUN_ID", "agents01")
+    warned: list[str] = []
+    here = opened_as(run, warned, refusing)
+    here.log(1, {})
+    assert warned == ["Weights & Biases: the run's id agents01 cannot be kept: [Errno 13] Permission denied"]
+    assert len(library.rows()) == 1
+    here.close()
+
+
+def test_an_id_is_not_told_of_a_run_that_is_none(library: Library, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep123")
+    library.breaks(init="raise")
+    told: list[str] = []
+    opened_as(run, [], told.append).close()
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cannot write /home/me/x.pt: [Errno 28] No space left", "cannot write ...: [Errno 28] No space left"),
+        ("cannot write /home/me/my run/a b/x.pt: full", "cannot write ...: full"),
+        ("cannot write ~/art/x or ~me/art.", "cannot write ... or ...."),
+        ("in (/home/me/a), data.a=/b/c, file:///home/me/x!", "in (...), data.a=..., file:...!"),
+        ("the output /a/b lies in the input /c/(d)/e; no", "the output ... lies in the input ...; no"),
+        ("mistakes:\n  /data/\u00e9: none\n  /(data)/b: none", "mistakes:\n  ...: none\n  ...: none"),
+        ("No such file: '/home/me/bob's art/x y', \"/a b\", b'/c d'", "No such file: '...', \"...\", b'...'"),
+        ("of '/home/me/my run/x", "of '..."),  # cut off
+        (r"C:\Users\Jane Doe\x.png: gone, D:/art", "...: gone, ..."),
+        (r"No such file: 'C:\\Users\\Jane Doe\\x y.png'", "No such file: '...'"),
+        (r"\\server\share\a b\c.png is gone", "... is gone"),
+        ("runs/my ink/metrics.jsonl: a file", ".../metrics.jsonl: a file"),
+        ("runs/my ink: a file", "...: a file"),
+        ("", ""),
+    ],
+)
+def test_paths_are_hidden(text: str, shown: str) -> None:
+    assert without_paths(text, Path("runs", "my ink")) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KID/FID 1.2, 3.1 images/s, 10%/s, 5 +/- 0.2, 1/2, a / b, and/or, generator/cycle_a, (a/b)",
+        "colour inversion (a to b): -0.5; see https://wandb.ai/someone/ink",
+        "the run is not what ./run or runs/other is; step 3/40",
+    ],
+)
+def test_what_is_no_path_is_told_as_it_is(text: str) -> None:
+    assert without_paths(text, Path("run")) == text
+
+
+def test_the_run_s_folder_is_hidden_by_each_of_its_names(tmp_path: Path) -> None:
+    folder, link = tmp_path / "a folder, of mine", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    text = f"{link}/x: no; {folder}/y z: no; {folder}: no"
+    assert without_paths(text, link) == ".../x: no; .../y z: no; ...: no"
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_alerts_hold_no_paths_unless_the_host_may_be_told(library: Library, run: Path, host: bool) -> None:
+    here = tracker(run, [], host=host)
+    here.alert("stopped", f"cannot write {run / 'x.pt'}: full")
+    here.close()
+    (alert,) = library.calls("alert")
+    assert alert["text"] == (f"cannot write {run / 'x.pt'}: full" if host else "cannot write .../x.pt: full")
+    assert alert["title"] == "stopped"
 
 
 def test_its_files_are_in_the_run_s_folder(library: Library, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,14 @@ def test_pictures_can_be_kept_at_home(run: Path) -> None:
     assert [item["validation.ncols"] for item in history(file) if "validation.ncols" in item] == [1]
 
 
+def test_a_run_that_failed_is_shown_as_failed(run: Path) -> None:
+    here = tracker(run, [])
+    here.log(1, {"generator/cycle_a": 0.5})
+    here.close(failed=True)
+    summary = json.loads(inspect(run_files(run)[0], "--summary"))
+    assert (summary["state"], summary["exit_code"]) == ("failed", 1)
+
+
 def test_a_resumed_run_is_two_folders_of_one_run(run: Path) -> None:
     said: list[str] = []
     for start in (0, 2):  # the second goes on from an earlier step than the first reached

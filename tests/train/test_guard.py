@@ -149,6 +149,7 @@ def test_nothing_is_found_in_finite_losses() -> None:
 def test_a_row_goes_on_after_a_resume() -> None:
     guard = Guard(CPU, most_in_a_row=3)
     steps(guard, [good, bad_loss, bad_loss])
+    assert guard.numbers()["guard/skipped"] == 2
     again = Guard(CPU, most_in_a_row=3)
     again.load_state_dict(copy.deepcopy(guard.state_dict()))
     assert again.in_a_row() == 2
@@ -165,3 +166,50 @@ def test_after_a_roll_back_rows_begin_anew() -> None:
     guard.begin_again(1)
     guard.check()
     assert (guard.rollbacks, guard.in_a_row(), guard.blame()) == (1, 0, "")
+
+
+def test_what_was_not_told_before_a_resume_is_told_after_it() -> None:
+    guard, again = Guard(CPU), Guard(CPU)
+    steps(guard, [bad_loss, good])
+    again.load_state_dict(copy.deepcopy(guard.state_dict()))
+    assert again.numbers()["guard/skipped"] == 1
+
+
+def test_rows_that_were_passed_are_not_judged_by_a_new_limit() -> None:
+    guard, again = Guard(CPU, most_in_a_row=5), Guard(CPU, most_in_a_row=2)
+    steps(guard, [bad_loss, bad_loss, bad_loss, good])
+    again.load_state_dict(copy.deepcopy(guard.state_dict()))
+    again.check()
+
+
+def test_a_state_of_another_kernel_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam's own state says which kernel made it, as on MPS; the kernel of this device is used all the same."""
+    weight, optimizers = group(Guard(CPU))
+    optimizers.only.descend(good(weight))
+    monkeypatch.setattr(descend, "FUSED", ())
+    _, unfused = group(Guard(CPU))
+    unfused.load_state_dict(copy.deepcopy(optimizers.state_dict()))
+    monkeypatch.undo()
+    other, fused = group(Guard(CPU))
+    fused.load_state_dict(copy.deepcopy(unfused.state_dict()))
+    fused.only.descend(good(other))
+    assert fused.only.optimizer.param_groups[0]["fused"] is True
+
+
+def test_one_bad_batch_does_not_spoil_the_statistics_of_batch_norm() -> None:
+    guard = Guard(CPU)
+    norm = nn.BatchNorm2d(2)
+    optimizers = adam({"only": [norm]}, Fabric(accelerator="cpu", devices=1), guard, learning_rate=0.1)
+    images = torch.randn(4, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+
+    def step(batch: Tensor) -> None:
+        optimizers.only.descend({"x": norm(batch).square().mean()})
+
+    step(images)
+    assert norm.running_mean is not None
+    mean = norm.running_mean.clone()
+    step(torch.where(images > 1, torch.nan, images))
+    assert torch.equal(norm.running_mean, mean)
+    assert guard.numbers()["guard/skipped"] == 1
+    step(images + 1)
+    assert not torch.equal(norm.running_mean, mean)

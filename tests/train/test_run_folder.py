@@ -59,7 +59,18 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"hardware": {}, "data": {}, "versions": {}}', '{"hardware": 1}', "\xff"]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        "5",
+        "[" * 200_000,
+        '{"hardware": {}, "data": {}, "versions": {}}',
+        '{"hardware": 1}',
+        "\xff",
+    ],
 )
 def test_a_damaged_record_is_one_line(tmp_path: Path, text: str) -> None:
     folder = begun(tmp_path)
@@ -76,6 +87,50 @@ def test_a_record_without_its_length_is_damaged(tmp_path: Path, missing: str) ->
     folder.record_file.write_text(json.dumps(values))
     with pytest.raises(UserError, match="damaged"):
         folder.record()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("data", {"steps": float("inf")}),
+        ("data", {"steps": float("nan")}),
+        ("data", {"decay_from": 1e300}),
+        ("data", {"steps": -1}),
+        ("data", {"images_a": [[5]]}),
+        ("hardware", {"threads": "2"}),
+        ("hardware", {"threads": True}),
+        ("hardware", {"compile": 0}),
+        ("hardware", {"device": None}),
+        ("hardware", {"ranks": 1.0}),
+        ("evaluation", {"statement": 5}),
+        ("evaluation", {"fingerprint": []}),
+        ("versions", {"torch": {}}),
+    ],
+)
+def test_a_record_of_wrong_types_is_damaged(tmp_path: Path, part: str, changes: dict[str, object]) -> None:
+    folder = begun(tmp_path)
+    values = json.loads(folder.record_file.read_text())
+    values[part] |= changes
+    folder.record_file.write_text(json.dumps(values))
+    with pytest.raises(UserError, match="damaged"):
+        folder.record()
+
+
+@pytest.mark.parametrize("part", ["hardware", "data", "versions", "evaluation"])
+@pytest.mark.parametrize("value", [5, None, [], "", [["a", "b"]]])
+def test_a_record_whose_part_is_another_thing_is_damaged(tmp_path: Path, part: str, value: object) -> None:
+    folder = begun(tmp_path)
+    folder.record_file.write_text(json.dumps(json.loads(folder.record_file.read_text()) | {part: value}))
+    with pytest.raises(UserError, match="damaged"):
+        folder.record()
+
+
+def test_a_record_from_before_scores_and_ranks_is_read(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    values = json.loads(folder.record_file.read_text())
+    del values["evaluation"], values["hardware"]["ranks"], values["hardware"]["cuda_graphs"]
+    folder.record_file.write_text(json.dumps(values))
+    assert folder.record() == record()
 
 
 def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:

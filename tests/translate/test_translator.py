@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from ganstyle.base.errors import UserError
 from ganstyle.networks.generators import ResNetGenerator
 from ganstyle.translate import translator as module
-from ganstyle.translate.translator import ModelFacts, Translator, free_memory
+from ganstyle.translate.thumbnail import translate_thumbnail
+from ganstyle.translate.translator import ModelFacts, Tiles, Translator, free_memory
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -32,9 +34,10 @@ def inverter() -> Translator:
     return Translator(Inverted(), SPEC, FACTS, CPU)
 
 
-def resnet() -> Translator:
+def resnet(tiles: Tiles | None = None, **options: Any) -> Translator:
     torch.manual_seed(0)
-    return Translator(ResNetGenerator(width=2, blocks=1, gain=0.3), SPEC, FACTS, CPU)
+    network = ResNetGenerator(**{"width": 2, "blocks": 1, "gain": 0.3, **options})
+    return Translator(network, {**SPEC, **options}, FACTS, CPU, tiles)
 
 
 def pixels(*shape: int) -> np.ndarray:
@@ -135,9 +138,12 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> Non
 
 def test_too_little_memory_is_said_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "free_memory", lambda _: 1000)
-    translator = Translator(nn.Module(), SPEC, FACTS, CPU)  # calling it would fail
-    with pytest.raises(UserError, match=r"^300 x 200 px need about 0\.0 GB at once, 0\.0 GB are free: make the image"):
+    translator = Translator(nn.Module(), SPEC, FACTS, CPU, Tiles("none"))  # calling it would fail
+    whole = r"^300 x 200 px: the whole image needs about 0\.0 GB at once, 0\.0 GB are free: use --tile auto"
+    with pytest.raises(UserError, match=whole):
         translator.translate(pixels(200, 300, 3))
+    with pytest.raises(UserError, match=r"^300 x 200 px need about 0\.0 GB at once, 0\.0 GB are free: make the image"):
+        translator.translate(torch.zeros(3, 200, 300))
     monkeypatch.setattr(module, "free_memory", lambda _: None)
     assert inverter().translate(pixels(2, 2, 3)).shape == (2, 2, 3)
 
@@ -169,8 +175,100 @@ def test_running_out_of_memory_is_one_line(error: Exception) -> None:
         def forward(self, images: Tensor) -> Tensor:
             raise error
 
-    with pytest.raises(UserError, match="6 x 4 px: out of memory on cpu; make the image smaller"):
-        Translator(Hungry(), SPEC, FACTS, CPU).translate(pixels(4, 6, 3))
+    for image in (pixels(4, 6, 3), torch.zeros(3, 4, 6)):
+        with pytest.raises(UserError, match=r"^6 x 4 px: out of memory on cpu; make the image smaller"):
+            Translator(Hungry(), SPEC, FACTS, CPU, Tiles("none")).translate(image)
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Notes by which tiles, and with what arguments, images are translated."""
+    noted: list[tuple[str, dict[str, Any]]] = []
+
+    def noting(name: str, translate: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        def call(*given: Any, **arguments: Any) -> np.ndarray:
+            noted.append((name, arguments))
+            return translate(*given, **arguments)
+
+        return call
+
+    for name in ("exact", "thumbnail"):
+        monkeypatch.setattr(module, f"translate_{name}", noting(name, getattr(module, f"translate_{name}")))
+    return noted
+
+
+def furthest(one: np.ndarray, other: np.ndarray) -> int:
+    assert one.shape == other.shape
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+@pytest.mark.parametrize("upsample", ["resize", "transposed"])
+def test_exact_tiles_give_the_whole_images_result(upsample: str, ways: list[tuple[str, dict[str, Any]]]) -> None:
+    image = pixels(150, 97, 3)
+    whole = resnet(Tiles("none"), upsample=upsample).translate(image)
+    assert not ways
+    assert np.ptp(whole) > 50
+    assert furthest(resnet(Tiles("exact", 32), upsample=upsample).translate(image), whole) <= 1
+    assert [(name, given["tile_px"]) for name, given in ways] == [("exact", 32)]
+
+
+def test_a_thumbnails_statistics(ways: list[tuple[str, dict[str, Any]]]) -> None:
+    image, translator = pixels(150, 97, 3), resnet(Tiles("thumbnail", 32))
+    result = translator.translate(image)
+    assert [(name, given["tile_px"]) for name, given in ways] == [("thumbnail", 32)]
+    assert np.array_equal(result, translate_thumbnail(translator.generator, image, device=CPU, tile_px=32))
+    assert furthest(result, resnet(Tiles("none")).translate(image)) > 1, "another way than the whole"
+
+
+def test_auto_goes_by_the_memory_that_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ways: list[tuple[str, dict[str, Any]]]
+) -> None:
+    image = pixels(50, 70, 3)
+    whole = resnet(Tiles("auto", 32)).translate(image)
+    assert not ways, "it fits"
+    monkeypatch.setattr(module, "free_memory", lambda _: 1000)
+    assert furthest(resnet(Tiles("auto", 32, tmp_path)).translate(image), whole) <= 1
+    assert ways[-1] == ("exact", {"device": CPU, "tile_px": 32, "scratch": tmp_path})
+    assert list(tmp_path.iterdir()) == []
+    assert resnet(Tiles("auto", 32)).translate(image).shape == image.shape
+    assert [name for name, _ in ways] == ["exact", "thumbnail"], "nowhere to keep anything"
+
+
+@pytest.mark.parametrize("left", [10**12, None, 1000])
+def test_auto_goes_on_with_exact_tiles_when_the_whole_runs_out_of_memory(
+    left: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ways: list[tuple[str, dict[str, Any]]]
+) -> None:
+    image = pixels(50, 70, 3)
+    whole = resnet().translate(image)
+
+    def hungry(_: ResNetGenerator, images: Tensor) -> Tensor:
+        monkeypatch.setattr(module, "free_memory", lambda _: left)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(ResNetGenerator, "forward", hungry)
+    assert furthest(resnet(Tiles("auto", 32, tmp_path)).translate(image), whole) <= 1
+    # Where little memory is left now, the maps lie on disk.
+    scratch = tmp_path if left == 1000 else None
+    assert ways == [("exact", {"device": CPU, "tile_px": 32, "scratch": scratch})]
+
+
+def test_exact_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "free_memory", lambda _: 1000)
+    with pytest.raises(UserError, match=r"^70 x 50 px: exact tiles need about .*: free some space or use") as error:
+        resnet(Tiles("exact")).translate(pixels(50, 70, 3))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "tile_px", "message"),
+    [
+        ("exat", None, "unknown tile mode 'exat': did you mean 'exact'"),
+        ("auto", 31, "got tiles of 31 px: give at least"),
+    ],
+)
+def test_tiles_that_cannot_be_are_said_at_once(mode: str, tile_px: int | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Tiles(mode, tile_px)
 
 
 def test_other_errors_stay_what_they_are() -> None:

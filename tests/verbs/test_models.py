@@ -170,6 +170,8 @@ def test_what_is_not_there(run: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         (run, {"checkpoint": "../4"}, r"has no checkpoint '\.\./4'"),
         (run, {"checkpoint": "²"}, "has no checkpoint '²'"),
         (run, {"direction": "aa"}, "does not translate 'aa', only ab, ba"),
+        (run, {"tile": "exat"}, "unknown tile mode 'exat': did you mean 'exact'"),
+        (run, {"tile_px": 31}, "got tiles of 31 px: give at least 32"),
         (run, {"device": "cuda"}, "device: cuda is not available here"),
         (tmp_path / "model.safetensors", {"direction": "ba"}, "translates ab; for ba export that direction of its run"),
         (tmp_path / "model.safetensors", {"raw": True}, "is an exported model: --checkpoint and --raw are for"),
@@ -181,7 +183,7 @@ def test_what_is_not_there(run: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("x.pt", "ends in .safetensors"), ("no/x.safetensors", "there is no folder")]
+    ("name", "message"), [("x.pt", "ends in .safetensors or .onnx"), ("no/x.safetensors", "there is no folder")]
 )
 def test_where_an_export_cannot_go(run: Path, tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -113,6 +113,34 @@ def test_a_persons_mistake_leaves_no_folder(tmp_path: Path, changes: dict[str, s
     assert not (tmp_path / "run").exists()
 
 
+def test_a_mistake_in_a_resume_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    tiny.train(tmp_path)
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    for word in ("evaluate.weights=nowhere.pth", "data.workers=x"):
+        with pytest.raises(UserError):
+            resume_run(tmp_path / "run", ["training.steps=6", "evaluate.every=2", word])
+        assert (tmp_path / "run" / "config.yaml").read_text() == before
+    assert resume_run(tmp_path / "run", ["training.steps=6"]).step == 6
+
+
+def test_a_failure_is_an_event_and_a_new_start_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> bytes:
+        raise RuntimeError("the preview broke")
+
+    changes = {"training.steps": "4", "training.checkpoint_every": "2", "training.preview_every": "3"}
+    with monkeypatch.context() as patched:
+        patched.setattr("ganstyle.train.preview.Previews.__call__", fail)
+        with pytest.raises(RuntimeError):
+            tiny.train(tmp_path, changes)
+    tiny.train(tmp_path, changes)
+    told = [(event["title"], event["text"]) for event in read_events(tmp_path / "run" / "events.jsonl")]
+    assert told == [
+        ("training stopped", "the preview broke"),
+        ("going on", "from step 2"),
+        ("finished", "step 4 of 4, saved"),
+    ]
+
+
 class Negative(nn.Module):
     """Makes light dark."""
 

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 import re
+import shlex
+import sys
+from datetime import datetime, tzinfo
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
@@ -102,6 +108,23 @@ def test_states(run: Path) -> None:
     assert commands["train it for longer"] == f"ganstyle train --resume {run} training.steps=4000"
 
 
+def test_a_run_that_goes_on_after_an_error_is_not_called_stopped(run: Path) -> None:
+    events = run / "events.jsonl"
+    told_run.append(run / "metrics.jsonl", [told_run.row(1100)])  # what came after the checkpoint at 1000 is done again
+    told_run.append(events, [told_run.event(1200, "training stopped", "error")])
+    assert state(run) == "stopped by an error after 1,100 of 2,000 steps"
+    told_run.append(events, [told_run.event(1000, "going on", text="from step 1000")])
+    assert state(run) == "at step 1,100 of 2,000"
+    assert [(event.title, event.text) for event in run_page(run).events] == [
+        ("going on", "from step 1000"),
+        ("training stopped", "told so"),
+    ]
+    told_run.append(events, [told_run.event(1050, "rolled back", "error")])
+    assert state(run) == "at step 1,100 of 2,000"
+    told_run.append(events, [told_run.event(1150, "stopped")])
+    assert state(run) == "stopped after 1,100 of 2,000 steps"
+
+
 def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
     run = tmp_path / "new"
     run.mkdir()
@@ -187,13 +210,35 @@ def test_many_events_are_cut(run: Path) -> None:
 
 def test_skipped_updates_and_offline_folders_are_told(run: Path) -> None:
     told_run.append(run / "metrics.jsonl", [{"step": 1010, "guard/skipped": 3, "guard/rollbacks": 1}])
-    for name in ("offline-run-2", "offline-run-1"):
+    names = ["offline-run-20260101_000000-ab12", "offline-run-20260102_000000-ab12"]
+    for name in (*reversed(names), "run-20260103_000000-ab12", "latest-run", "offline-run-odd", "run-2-*"):
         (run / "wandb" / name).mkdir(parents=True)
     page = run_page(run)
     facts = dict(page.facts)
     assert (facts["updates skipped"], facts["roll-backs"]) == (3, 1)
-    folders = [str(run / "wandb" / name) for name in ("offline-run-1", "offline-run-2")]
-    assert page.commands[-1][1] == " ".join(["wandb sync", *folders])
+    folders = [str(run / "wandb" / name) for name in names]
+    assert [shlex.split(command) for _, command in page.commands[4:]] == [["wandb", "sync", *folders]]
+
+
+def test_what_weights_and_biases_has_whole_is_not_sent_again(run: Path) -> None:
+    names = [
+        "offline-run-20260101_000000-ab12",  # sent since
+        "run-20260102_000000-ab12",
+        "offline-run-20260103_000000-ab12",
+        "run-20260104_000000-ab12",  # sent whole
+        "offline-run-20260101_000000-x-ab12",  # another id, given by a sweep
+    ]
+    sent, lost, kept, _, other = folders = [run / "wandb" / name for name in names]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    (sent / "run-ab12.wandb.synced").touch()
+    (lost / "unsent").touch()
+    commands = [shlex.split(command) for _, command in run_page(run).commands[4:]]
+    assert commands == [["wandb", "sync", "--include-online", str(lost), str(kept)], ["wandb", "sync", str(other)]]
+    (kept / "run-ab12.wandb.synced").touch()
+    (lost / "run-ab12.wandb.synced").touch()
+    (other / "run-x-ab12.wandb.synced").touch()
+    assert len(run_page(run).commands) == 4
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, run: Path) -> None:
@@ -288,3 +333,131 @@ def test_a_folder_that_cannot_be_read_is_one_line(run: Path, monkeypatch: pytest
     monkeypatch.setattr(run_story, "read_metrics", denied)
     with pytest.raises(UserError, match="told: cannot be read: Permission denied"):
         write_report(run)
+
+
+HUGE = int("9" * 400)
+ODD_LINES = (
+    f'{{"step": 1020, "generator/cycle_a": {HUGE}, "guard/skipped": {HUGE}, "x/kept": 1}}',
+    f'{{"step": 1020, "guard/skipped": 1e308, "scores/kid": 1e308, "best/step": -1e308, "x/minus": -{HUGE}}}',
+    '{"step": 1020, "guard/skipped": 1e308, "x/tiny": 5e-324}',
+    f'{{"step": {HUGE}, "x/kept": 1}}',
+    '{"step": true, "x/true": 1}',
+    '{"step": 1020, "x/\\ud800": 1, "": 1, "/": 1, "_ab": 1, "scores/": 1, "health/_a": 1, "step_ab": 1}',
+    "[" * 200_000,
+    '{"step": 1020, "x/nested": ' + "[" * 900 + "]" * 900 + "}",
+)
+
+
+@pytest.mark.parametrize("line", ODD_LINES, ids=range(len(ODD_LINES)))
+def test_odd_lines_do_not_keep_a_page_from_being_made(run: Path, tmp_path: Path, line: str) -> None:
+    told_run.append(run / "events.jsonl", [told_run.event(1000, "stays")])
+    for name in ("metrics.jsonl", "events.jsonl"):
+        with (run / name).open("a") as file:
+            file.write(line + "\n")
+    write_report(run)
+    assert state(run) in {"at step 1,000 of 2,000", "at step 1,020 of 2,000"}
+    assert [event.title for event in run_page(run).events] == ["stays"]
+    compare_runs([run, told_run.write_run(tmp_path / "other")], tmp_path / "out.html")
+
+
+def test_the_rest_of_a_row_with_a_number_beyond_all_floats_is_shown(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(ODD_LINES[0] + "\n")
+    (more,) = [panel for panel in run_page(run).curves if panel.title == "x"]
+    assert more.lines == {"kept": [(1020, 1.0)]}
+
+
+def test_a_curve_of_the_smallest_number_there_is_has_a_page(run: Path) -> None:
+    for step in (1010, 1020):
+        told_run.append(run / "metrics.jsonl", [{"step": step, "x/tiny": 5e-324, "x/below": -5e-324}])
+    write_report(run)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": True},
+        {"step": HUGE},
+        {"title": 5},
+        {"text": [[]]},
+        {"time": None},
+    ],
+)
+def test_events_of_wrong_types_are_left_out(run: Path, changes: dict[str, Any]) -> None:
+    told_run.append(run / "events.jsonl", [told_run.event(10, "kept"), told_run.event(20, "odd") | changes])
+    assert [event.title for event in run_page(run).events] == ["kept"]
+    write_report(run)
+
+
+def test_texts_that_are_no_utf_8_are_written_as_escapes(run: Path) -> None:
+    told_run.append(run / "events.jsonl", [told_run.event(10, "half \ud83d", text="\udcff")])
+    html = write_report(run).read_text(encoding="utf-8")
+    assert "half \\ud83d" in html
+    assert "\\udcff" in html
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep such names out")
+def test_a_folder_whose_name_is_not_utf_8_has_a_page(tmp_path: Path) -> None:
+    runs = [told_run.write_run(tmp_path / os.fsdecode(name)) for name in (b"old \xff name", b"\xe4")]
+    (runs[0] / "wandb" / os.fsdecode(b"offline-run-20260101_000000-\xff")).mkdir(parents=True)
+    assert "old \\udcff name" in write_report(runs[0]).read_text(encoding="utf-8")
+    assert "\\udce4" in compare_runs(runs, tmp_path / "out.html").read_text(encoding="utf-8")
+
+
+def test_a_single_huge_preview_is_left_out_and_takes_no_room(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = told_run.write_preview(run, 1000).read_bytes()
+    monkeypatch.setattr(run_story, "MOST_PICTURE_BYTES", 100 * len(whole))
+    monkeypatch.setattr(run_story, "MOST_PREVIEW_BYTES", 10 * len(whole))
+    huge = run / "previews" / "step-00001100.jpg"
+    huge.write_bytes(whole + bytes(101 * len(whole)))  # an image all the same: zeros may stand after its end
+    page = run_page(run)
+    assert [label for label, _ in page.frames] == ["step 250", "step 500", "step 750", "step 1,000"]
+    assert page.frame_note.startswith("4 of 5 previews")
+    assert run_story.picture_in(huge) is None
+    for path in (run / "previews").iterdir():
+        path.write_bytes(huge.read_bytes())
+    assert run_page(run).frames == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "config"),
+    [
+        ({"data": {"steps": float("inf"), "decay_from": 1}}, ""),
+        ({"hardware": {"device": "cpu", "precision": "float32", "compile": False, "threads": "2"}}, ""),
+        ({"evaluation": 5}, ""),
+        ({"evaluation": {"statement": 5, "fingerprint": []}}, ""),
+        ({}, f"training: {{steps: 0x{'f' * 5000}}}\n"),
+        ({}, "a: " + "[" * 3000),
+    ],
+)
+def test_odd_records_and_configs_are_one_line(run: Path, tmp_path: Path, changes: dict[str, Any], config: str) -> None:
+    (run / "run.json").write_text(json.dumps(json.loads((run / "run.json").read_text()) | changes))
+    if config:
+        (run / "config.yaml").write_text(config)
+    for make in (
+        lambda: write_report(run),
+        lambda: compare_runs([run, told_run.write_run(tmp_path / "other")], tmp_path / "out.html"),
+    ):
+        with pytest.raises(UserError, match=r"run\.json: damaged|config\.yaml: (holds what cannot|not a YAML file)"):
+            make()
+
+
+@pytest.mark.parametrize("value", ["-2", "true", "1e400", "0x" + "f" * 400, "[]", "{}", "2026-01-01", "null"])
+def test_odd_numbers_of_a_config_are_none(run: Path, value: str) -> None:
+    (run / "run.json").unlink()
+    (run / "config.yaml").write_text(f"training: {{steps: {value}}}\ndata: {{crop_px: {value}}}\n")
+    write_report(run)
+    assert state(run) == "at step 1,000"
+
+
+@pytest.mark.parametrize("seconds", [1e18, 1e300, float("nan")])
+def test_a_file_time_that_is_none_is_not_told(run: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    class Odd(datetime):
+        @classmethod
+        def fromtimestamp(cls, timestamp: float, tz: tzinfo | None = None) -> Self:
+            return super().fromtimestamp(seconds, tz)
+
+    monkeypatch.setattr(run_story, "datetime", Odd)
+    told = run_page(run).state
+    assert told is not None
+    assert (told.text, told.told) == ("at step 1,000 of 2,000", "")

@@ -178,11 +178,51 @@ def test_a_full_disk_stops_with_one_line(
 def test_an_image_that_would_not_fit_into_memory(
     run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By default it is translated by tiles, whose maps lie in the output folder, and leave nothing there."""
+    translate(photos, tmp_path / "whole", "--model", run)
     monkeypatch.setattr(translator_module, "free_memory", lambda _: 7200)
     ended = translate(photos, tmp_path / "out", "--model", run)
+    assert ended.code == 0, ended.err
+    assert "4 translated" in ended.err
+    assert furthest(tmp_path / "out", tmp_path / "whole") <= 1
+    ended = translate(photos, tmp_path / "none", "--model", run, "--tile", "none")
     assert ended.code == 1
     assert "2 translated, 2 failed" in ended.err
-    assert "31 x 17 px need about 0.0 GB at once" in ended.err
+    failed = [line for line in ended.err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 2
+    assert "31 x 17 px: the whole image needs about 0.0 GB at once, 0.0 GB are free: use --tile auto" in failed[1]
+
+
+def furthest(one: Path, other: Path) -> int:
+    """The largest difference of two folders' PNG files in grey levels."""
+    assert names(one) == names(other)
+    files = [name for name in names(one) if name.endswith(".png")]
+    assert files
+    pictures = [[read_image(folder / name).pixels.astype(int) for name in files] for folder in (one, other)]
+    return max(int(np.abs(mine - its).max()) for mine, its in zip(*pictures, strict=True))
+
+
+def test_tiles(run: Path, photos: Path, tmp_path: Path) -> None:
+    tiny.picture(150, 90).save(photos / "large.png")
+    translate(photos, tmp_path / "none", "--model", run, "--tile", "none")
+    for mode in ("exact", "thumbnail"):
+        ended = translate(photos, tmp_path / mode, "--model", run, "--tile", mode, "--tile-px", "32")
+        assert ended.code == 0, ended.err
+        assert "5 translated" in ended.err
+        assert names(tmp_path / mode) == names(tmp_path / "none")
+    assert furthest(tmp_path / "exact", tmp_path / "none") <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--tile", "exat"], "exact"), (["--tile-px", "31"], "32"), (["--runtime", "onx"], "onnx")],
+)
+def test_wrong_tiles_or_runtimes(run: Path, photos: Path, tmp_path: Path, words: list[str], message: str) -> None:
+    ended = translate(photos, tmp_path / "out", "--model", run, *words)
+    assert ended.code == 2
+    assert words[0] in ended.err
+    assert message in ended.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_of_other_kinds_come_out_right(run: Path, tmp_path: Path) -> None:
