@@ -14,12 +14,12 @@ from ganstyle.base.errors import UserError, one_line, printable
 from ganstyle.base.keys import DEVICE_PATTERN
 from ganstyle.data.images import Unreadable, from_pil, is_pil, read_image, to_pil
 from ganstyle.translate.facts import ModelFacts, described
+from ganstyle.translate.memory import MEMORY_ADVICE, free_host_memory
 
 FORMAT = "ganstyle-onnx-1"
 INPUT, OUTPUT = "image", "translation"
 CUDA = "CUDAExecutionProvider"
 REASON_LENGTH = 160
-MEMORY_ADVICE = "make the image smaller or use a machine with more memory"
 
 
 class OnnxTranslator:
@@ -183,15 +183,6 @@ def _peak_bytes_per_px(path: Path, metadata: Mapping[str, str]) -> int:
         return int(metadata["peak_bytes_per_px"])
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: its description is damaged ({printable(one_line(error))[:100]})") from error
-
-
-def free_host_memory() -> int | None:
-    """Bytes of memory that can still be taken; None where the system does not say."""
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
 
 
 def to_images(pixels: np.ndarray) -> np.ndarray:

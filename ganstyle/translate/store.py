@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ganstyle.base.errors import UserError, one_line
 from ganstyle.data.tensors import is_out_of_memory
-from ganstyle.translate.tiles import MEMORY_ADVICE
+from ganstyle.translate.memory import MEMORY_ADVICE
 
 FLOAT_BYTES = 4
 ZEROS = bytes(2**20)

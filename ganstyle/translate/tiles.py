@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ganstyle.base.errors import UserError
 from ganstyle.data.tensors import is_out_of_memory
+from ganstyle.translate.memory import MEMORY_ADVICE
 
 # Of 256, 512 and 1024 px the fastest on a CPU, whose caches hold more of it (7.7, 10.9 and 10.6 s for 1500 x 1000 px
 # with a width of 32).
@@ -21,7 +22,6 @@ DEFAULT_TILE_PX = 256
 DEFAULT_THUMBNAIL_TILE_PX = 512
 # A tile this small holds less than what every tile carries around itself, so an even smaller one hardly helps.
 SMALLEST_TILE_PX = 32
-MEMORY_ADVICE = "make the image smaller or use a machine with more memory"
 
 
 class Box(NamedTuple):

@@ -18,13 +18,13 @@ from ganstyle.data.images import Unreadable, from_pil, is_pil, read_image, to_pi
 from ganstyle.data.tensors import is_out_of_memory, to_pixels, to_tensor
 from ganstyle.translate.exact import translate_exact
 from ganstyle.translate.facts import ModelFacts
+from ganstyle.translate.memory import MEMORY_ADVICE, free_host_memory
 from ganstyle.translate.thumbnail import translate_thumbnail
 from ganstyle.translate.tile_plan import Free, Plan, check_tiles, needs_of, plan_tiles, plan_without_whole
 
 # Peak bytes for each pixel and each channel of the first layer, by the way a generator upsamples; measured as the
 # growth of the process at 768 px with torch 2.15 on the CPU (15-19, 35 and 31), rounded up.
 PEAK_BYTES = {"transposed": 20, "resize": 36, "antialiased": 32}
-MEMORY_ADVICE = "make the image smaller or use a machine with more memory"
 
 
 @dataclass(frozen=True)
@@ -211,11 +211,7 @@ def free_memory(device: torch.device) -> int | None:
             + torch.cuda.memory_reserved(device)
             - torch.cuda.memory_allocated(device)
         )
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
+    return free_host_memory() if device.type == "cpu" else None
 
 
 KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Translator, Any], Any]], ...] = (
