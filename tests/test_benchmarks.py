@@ -24,6 +24,7 @@ from ganstyle.base.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "scripts" / "benchmarks"
+BENCHMARKS = ("train_step", "inference", "onnx_inference", "loader", "memory", "tracking", "tiles", "folder")
 MODULES = ("case", "sides", "machine", "measure", "report", "plain", "ours", "against", "train_step", "table")
 
 
@@ -256,8 +257,8 @@ def test_the_table_says_that_others_used_the_machine(tools: SimpleNamespace, res
 
 def test_every_line_of_the_table_has_a_row_that_is_measured(tools: SimpleNamespace) -> None:
     """A renamed row would read "not measured yet" for ever."""
-    names = ("loader", "memory", "inference", "onnx_inference", "tracking")
-    loader, memory, inference, onnx_inference, tracking = (importlib.import_module(name) for name in names)
+    names = ("loader", "memory", "inference", "onnx_inference", "tracking", "tiles", "folder")
+    loader, memory, inference, onnx_inference, tracking, tiles, folder = map(importlib.import_module, names)
     step = tools.train_step
     rows = {
         "train_step-cpu": {f"step, {case.name}" for case in step.CPU_CASES},
@@ -272,6 +273,8 @@ def test_every_line_of_the_table_has_a_row_that_is_measured(tools: SimpleNamespa
             for case in tracking.CPU_CASES
             for name in (tracking.telling_name, tracking.thread_name, tracking.processes_name)
         },
+        "tiles-cpu": {tiles.row_name(way, megapixels) for way in tiles.WAYS for megapixels in tiles.MEGAPIXELS},
+        "folder-cpu": {folder.row_name(kind) for kind in folder.KINDS},
         "loader-cuda": {loader.waiting_name(kind) for kind in loader.KINDS},
     }
     assert [line.row for line in tools.table.LINES if line.row not in rows[line.result]] == []
@@ -300,7 +303,7 @@ def test_the_run_script_refuses_what_it_does_not_know() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train_step", "inference", "onnx_inference", "loader", "memory", "tracking"])
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_runs(name: str, tmp_path: Path) -> None:
     file = tmp_path / f"{name}-cpu.json"
     command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick", "--device", "cpu", "--json", str(file)]

@@ -27,7 +27,7 @@ OWNERS = {
     "albumentations": {"data/augment.py"},
     "yaml": {"base/config.py"},
     "omegaconf": {"base/config.py"},
-    "typer": {"cli.py"},
+    "typer": {"cli/"},
     "lightning_fabric": {"train/"},
     "onnxruntime": {"translate/onnx_runtime.py"},
     "onnxscript": {"translate/onnx_export.py"},

@@ -43,7 +43,8 @@ def test_it_carries_recipes_and_cards(wheel: Path) -> None:
         files = {path.name for path in (ROOT / folder).iterdir()}
         assert files
         assert {name.rsplit("/", 1)[1] for name in names if name.startswith(f"ganstyle/share/{folder}/")} == files
-    for part in ("page.html.j2", "page.css", "page.js", "curves.js"):
+    page = ("page.html.j2", "page.css", "page.js", "curves.js")
+    for part in (*page, *(f"before_after.{kind}" for kind in ("html.j2", "css", "js"))):
         assert f"ganstyle/tracking/{part}" in names
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
 

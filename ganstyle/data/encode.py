@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ganstyle.base.errors import UserError, one_line
 from ganstyle.base.files import atomic_write
+from ganstyle.data.heic import make_heic_known
 from ganstyle.data.pixels import to_pil
 
 FORMATS: dict[str, str] = {
@@ -21,13 +23,16 @@ FORMATS: dict[str, str] = {
     "bmp": ".bmp",
     "gif": ".gif",
     "avif": ".avif",
+    "heic": ".heic",
 }
 SUFFIX_FORMATS = {suffix: name for name, suffix in FORMATS.items()} | {
     ".jpeg": "jpeg",
     ".jfif": "jpeg",
     ".tiff": "tiff",
+    ".heif": "heic",
+    ".hif": "heic",
 }
-# Quality from which JPEG and AVIF keep full colour resolution (4:4:4).
+# Quality from which JPEG, AVIF and HEIC keep full colour resolution (4:4:4).
 FULL_COLOUR_QUALITY = 90
 # The longest side in pixels that a format can hold.
 LONGEST_SIDES = {"jpeg": 65500, "webp": 16383, "gif": 65535}
@@ -45,6 +50,10 @@ def _lossless(quality: int) -> dict[str, Any]:
     return {}
 
 
+def _nothing() -> None:
+    pass
+
+
 def _tiff(quality: int) -> dict[str, Any]:
     return {"compression": "tiff_adobe_deflate"}
 
@@ -57,14 +66,18 @@ OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
     "bmp": _lossless,
     "gif": _lossless,
     "avif": _subsampled,
+    "heic": _subsampled,
 }
+# What must be done before Pillow can write a format, and its own name for it where that is another.
+PREPARATIONS: dict[str, Callable[[], None]] = {"heic": make_heic_known}
+PILLOW_NAMES = {"heic": "heif"}
 
 
 def write_image(path: Path, pixels: np.ndarray, *, format: str | None = None, quality: int = 95) -> None:
     """Write (H, W, 3) uint8 RGB to a file that is whole or not there (see `atomic_write`).
 
-    The format is that of the suffix unless it is named. `quality` (1..100) counts for JPEG, WebP and AVIF; JPEG and
-    AVIF keep full colour resolution from 90. GIF is reduced to 256 colours.
+    The format is that of the suffix unless it is named. `quality` (1..100) counts for JPEG, WebP, AVIF and HEIC; these
+    but WebP keep full colour resolution from 90. GIF is reduced to 256 colours.
 
     Raises:
         UserError: an unknown format, an image too large for it, or a file that cannot be written.
@@ -82,17 +95,25 @@ def write_image(path: Path, pixels: np.ndarray, *, format: str | None = None, qu
 def encode_image(pixels: np.ndarray, format: str, quality: int = 95) -> bytes:
     """(H, W, 3) uint8 RGB as the bytes of an image file; UserError where the format cannot hold it."""
     name = format_named(format)
-    image = to_pil(pixels)
-    longest = LONGEST_SIDES.get(name)
+    return encode(to_pil(pixels), name, OPTIONS[name](quality))
+
+
+def encode(image: Image.Image, format: str, options: Mapping[str, Any]) -> bytes:
+    """A Pillow image as the bytes of a file, with the options of Pillow's writer of that name in FORMATS.
+
+    Raises:
+        UserError: the format cannot hold the image, or its encoder failed.
+    """
+    size = f"{image.width} x {image.height} px"
+    longest = LONGEST_SIDES.get(format)
     if longest and max(image.size) > longest:
-        size = f"{image.width} x {image.height} px"
-        raise UserError(f"{size} does not fit into {name} (at most {longest} px a side): use png or tiff")
+        raise UserError(f"{size} does not fit into {format} (at most {longest} px a side): use png or tiff")
+    PREPARATIONS.get(format, _nothing)()
     buffer = BytesIO()
     try:
-        image.save(buffer, format=name, **OPTIONS[name](quality))
+        image.save(buffer, format=PILLOW_NAMES.get(format, format), **options)
     except (OSError, ValueError, RuntimeError, KeyError, MemoryError) as error:
-        size = f"{image.width} x {image.height} px"
-        raise UserError(f"{size} cannot be encoded as {name} ({one_line(error)}): use png or tiff") from error
+        raise UserError(f"{size} cannot be encoded as {format} ({one_line(error)}): use png or tiff") from error
     return buffer.getvalue()
 
 

@@ -1,31 +1,43 @@
-"""Folders of images: what is in them, always in the same order."""
+"""Folders of images: what is in them, always in the same order, and how large."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ganstyle.data.images import SUFFIXES
+from ganstyle.data.images import SUFFIXES, Unreadable, read_size
+
+# Headers come from disks and networks that answer several questions at once.
+HEADER_THREADS = 8
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: Path, *, leave_out: Sequence[Path] = ()) -> list[Path]:
     """All files below `folder` that have an image's suffix, sorted by their relative path with forward slashes.
 
     Hidden files and folders are skipped; links to folders are followed, and each real folder is visited once.
     Files are found by name: whether they can be read is not asked here. A missing folder gives an empty list.
+
+    Args:
+        folder: where to look.
+        leave_out: files, and folders with all that is in them, that are passed over, such as masks.
     """
-    return [path for path in find_files(folder) if path.suffix.lower() in SUFFIXES]
+    return [path for path in find_files(folder, leave_out=leave_out) if path.suffix.lower() in SUFFIXES]
 
 
-def find_files(folder: Path) -> list[Path]:
+def find_files(folder: Path, *, leave_out: Sequence[Path] = ()) -> list[Path]:
     """All files below `folder` that are not hidden, in the order of `find_images`."""
     folder = Path(folder)
-    return sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+    left_out = {os.path.realpath(each) for each in leave_out}
+    return sorted(_walk(folder, left_out), key=lambda path: path.relative_to(folder).as_posix())
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    visited: set[str] = set()
+def _walk(folder: Path, left_out: set[str]) -> Iterator[Path]:
+    names = {os.path.basename(each) for each in left_out}  # noqa: PTH119 - few are worth asking for their real place
+    visited = set(left_out)
     waiting = [folder]  # links to folders come last, so that a folder is known by its own name where it has one here
     while waiting:
         for current, folders, files in os.walk(waiting.pop(0)):
@@ -36,4 +48,71 @@ def _walk(folder: Path) -> Iterator[Path]:
             visited.add(real)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             waiting += (link for name in folders if (link := Path(current, name)).is_symlink())
-            yield from (Path(current, name) for name in files if not name.startswith("."))
+            for name in files:
+                path = Path(current, name)
+                if not name.startswith(".") and not (name in names and os.path.realpath(path) in left_out):
+                    yield path
+
+
+def megapixels_of(paths: Sequence[Path], *, longest_px: int | None = None) -> list[float]:
+    """Each image's megapixels by its header; 0 for what cannot be read.
+
+    Args:
+        paths: image files.
+        longest_px: as they are read with their longer side reduced to so much.
+    """
+
+    def megapixels(path: Path) -> float:
+        try:
+            width, height = read_size(path)
+        except Unreadable:
+            return 0.0
+        scale = min(1.0, longest_px / max(width, height)) if longest_px else 1.0
+        return width * height * scale**2 / 1e6
+
+    with ThreadPoolExecutor(HEADER_THREADS) as threads:
+        return list(threads.map(megapixels, paths))
+
+
+def folds_names(folder: Path) -> bool:
+    """Whether names that differ only in upper and lower case would be one file in a folder that may not exist yet.
+
+    What is in the nearest folder that exists is asked whether it answers to its name in swapped case, and where
+    nothing is in it, the folder itself.
+    """
+    exists = next((each for each in (folder, *folder.absolute().parents) if each.is_dir()), Path(folder.anchor))
+    names = _names(exists)
+    for place in (*(exists / name for name in names), exists.absolute()):
+        swapped = place.name.swapcase()
+        if swapped != place.name and swapped not in names:
+            return _same(place, place.with_name(swapped))
+    return sys.platform in {"win32", "darwin"}
+
+
+def folded(name: str) -> str:
+    """What is equal for two names that a file system without case would take for one: case and Unicode's forms."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def as_given(name: str) -> str:
+    """The name itself; macOS takes Unicode's forms of one name for the same everywhere."""
+    return unicodedata.normalize("NFC", name) if sys.platform == "darwin" else name
+
+
+def identity_of_names(folder: Path) -> Callable[[str], str]:
+    """What is equal for two names of one file below this folder."""
+    return folded if folds_names(folder) else as_given
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))  # noqa: PTH208 - names, not paths
+    except OSError:
+        return set()
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ganstyle.base.errors import UserError
 from ganstyle.data.encode import SUFFIX_FORMATS, format_named
-from ganstyle.data.folders import find_images
+from ganstyle.data.folders import find_images, identity_of_names
 from ganstyle.data.images import FORMATS, SUFFIXES
+
+# What common file systems take for a name: 255 bytes, or as many UTF-16 units, which are never more.
+LONGEST_NAME_BYTES = 255
+MOST_LINES = 10  # on names that had to change; the rest is a number
 
 
 @dataclass(frozen=True)
@@ -25,68 +30,136 @@ class Task:
         return self.target.is_file()
 
 
-def plan(source: Path, output: Path, *, format: str | None = None) -> list[Task]:
+def plan(
+    source: Path,
+    output: Path,
+    *,
+    format: str | None = None,
+    leave_out: Sequence[Path] = (),
+    say: Callable[[str], None] = lambda _: None,
+    identity: Callable[[Path], Callable[[str], str]] = identity_of_names,
+) -> list[Task]:
     """What to make: every image of a folder keeps its sub-folder and name; a single file goes to a file or a folder.
 
     Args:
         source: a file or a folder, searched recursively.
         output: a folder; for a single file also a file's name with an image's suffix.
         format: one of FORMATS to change to, else each keeps its own.
+        leave_out: files and folders in `source` that are passed over.
+        say: told of names that could not stay as they are.
+        identity: gives what is equal for two names of one file in the output; see `identity_of_names`.
 
     Raises:
-        UserError: nothing to do, an unknown format, or an output that is or lies in the input.
+        UserError: nothing to do, an unknown format, or an output that would meet the input.
     """
     if format is not None:
         format = format_named(format)
     if source.is_dir():
-        return _plan_folder(source, output, format)
+        images = _images_of(source, output, leave_out)
+        tasks, changes = distinct([(path, path.relative_to(source)) for path in images], output, format, identity)
+        _say_changes(changes, say)
+        _refuse_overlap(tasks, source)
+        return tasks
     if not source.exists():
         raise UserError(f"{source}: there is no such file or folder")
     task = Task(source, _single_target(source, output, format))
-    _refuse_overlap([task])
+    _refuse_overlap([task], None)
     return [task]
 
 
+def is_single(source: Path, output: Path) -> bool:
+    """Whether `output` names the one file to be made, and no folder."""
+    return not source.is_dir() and not output.is_dir() and output.suffix.lower() in SUFFIX_FORMATS
+
+
 def _single_target(source: Path, output: Path, format: str | None) -> Path:
-    named = SUFFIX_FORMATS.get(output.suffix.lower())
-    if named is None or output.is_dir():
+    if not is_single(source, output):
         if output.exists() and not output.is_dir():
             raise UserError(f"{output} is a file without an image's suffix: name a folder or another file")
-        return output / _renamed(Path(source.name), format)
+        return output / _shortened(_renamed(Path(source.name), format).name)
+    named = SUFFIX_FORMATS[output.suffix.lower()]
     if format is not None and named != format:
         raise UserError(f"{output}: its suffix and --format {format} differ; leave one out")
     return output
 
 
-def _plan_folder(source: Path, output: Path, format: str | None) -> list[Task]:
+def _images_of(source: Path, output: Path, leave_out: Sequence[Path]) -> list[Path]:
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file, and {source} a folder: name a folder for the output")
     inner, outer = _real(output), _real(source)
-    if inner == outer or outer in inner.parents:
+    if any(place == outer or _is_same(place, outer) for place in (inner, *inner.parents)):
         raise UserError(f"the output {output} is or lies in the input {source}: choose a folder outside of it")
-    images = find_images(source)
+    images = find_images(source, leave_out=leave_out)
     if not images:
         raise UserError(f"{source}: no images in it ({', '.join(sorted(SUFFIXES))})")
-    tasks = _distinct([Task(path, output / _renamed(path.relative_to(source), format)) for path in images])
-    _refuse_overlap(tasks)
-    return tasks
+    return images
+
+
+def distinct(
+    images: Sequence[tuple[Path, Path]],
+    output: Path,
+    format: str | None = None,
+    identity: Callable[[Path], Callable[[str], str]] = identity_of_names,
+) -> tuple[list[Task], list[Task]]:
+    """A target of its own for each image: of two that would be one file, the later one gets another name.
+
+    `a.jpg` and `a.webp` that would both become `a.png`: the later one keeps its old suffix, `a.webp.png`. What is
+    still taken is numbered, `a-2.png`; names that are too long lose the end of their stem.
+
+    Args:
+        images: each with its place below the input.
+        output: the folder to place them in.
+        format: to change to.
+        identity: gives what is equal for two names of one file there.
+
+    Returns:
+        The tasks, and those among them whose target's name is not simply the image's own.
+    """
+    same = identity(output)
+    taken = {same(folder.as_posix()) for folder in {parent for _, place in images for parent in place.parents}}
+    tasks, changes = [], []
+    for source, place in images:
+        natural = _renamed(place, format)
+        for candidate in _candidates(natural, source.name):
+            key = same(candidate.as_posix())
+            if key not in taken:
+                break
+        taken.add(key)
+        tasks.append(Task(source, output / candidate))
+        if candidate != natural:
+            changes.append(tasks[-1])
+    return tasks, changes
+
+
+def _candidates(natural: Path, old_name: str) -> Iterator[Path]:
+    """Names for one target, in the order of preference, without an end."""
+    yield natural.with_name(_shortened(natural.name))
+    if natural.name != old_name:
+        yield natural.with_name(_shortened(old_name + natural.suffix))
+    number = 2
+    while True:
+        yield natural.with_name(_shortened(natural.name, f"-{number}"))
+        number += 1
+
+
+def _shortened(name: str, end: str = "") -> str:
+    """The name with `end` behind its stem, which is cut where all of it would be too long."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, not a path
+    while stem and len(os.fsencode(stem + end + suffix)) > LONGEST_NAME_BYTES:
+        stem = stem[:-1]
+    return stem + end + suffix
 
 
 def _renamed(path: Path, format: str | None) -> Path:
+    """With the format's suffix; a name is joined and not put in place, as it may be too long or begin with dots."""
     return path if format is None else path.with_suffix(FORMATS[format])
 
 
-def _distinct(tasks: Sequence[Task]) -> list[Task]:
-    """`a.jpg` and `a.webp` that would both become `a.png`: every further one keeps its old suffix, `a.webp.png`."""
-    taken: set[Path] = set()
-    distinct = []
-    for task in tasks:
-        target = task.target
-        if target in taken:
-            target = target.with_name(task.source.name + target.suffix)
-        taken.add(target)
-        distinct.append(Task(task.source, target))
-    return distinct
+def _say_changes(changes: Sequence[Task], say: Callable[[str], None]) -> None:
+    for task in changes[:MOST_LINES]:
+        say(f"{task.source}: written as {task.target.name}, as its own name is taken or too long there")
+    if len(changes) > MOST_LINES:
+        say(f"and {len(changes) - MOST_LINES} more under other names")
 
 
 def _real(path: Path) -> Path:
@@ -94,9 +167,26 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _refuse_overlap(tasks: Sequence[Task]) -> None:
-    """No output may stand in the place of an input, under whatever name the place is known."""
-    sources = {_real(task.source) for task in tasks}
+def _refuse_overlap(tasks: Sequence[Task], folder: Path | None) -> None:
+    """No output may stand in the place of an input, or among the inputs, under whatever name the place is known."""
+    real = lru_cache(maxsize=None)(os.path.realpath)  # most files share their folder
+
+    def place(path: Path) -> str:
+        return os.path.realpath(path) if path.is_symlink() else os.path.join(real(path.parent), path.name)  # noqa: PTH118
+
+    inner = real(folder) if folder is not None else None
+    sources = {place(task.source) for task in tasks}
     for task in tasks:
-        if _real(task.target) in sources:
+        target = place(task.target)
+        if target in sources or _is_same(task.target, task.source):
             raise UserError(f"{task.target} is one of the input's own files: choose another output")
+        if inner is not None and target.startswith(os.path.join(inner, "")):  # noqa: PTH118
+            raise UserError(f"{task.target} would lie in the input {folder}: choose another output")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether both names lead to one place, as upper and lower case do on some disks."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -86,10 +86,15 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def flatten(image: Image.Image, background: Colour) -> tuple[np.ndarray, bool]:
     """A loaded image as (H, W, 3) uint8 sRGB, not yet upright, and whether an ICC profile changed its colours."""
+    pixels, alpha, converted = straight(image)
+    return (pixels if alpha is None else compose(pixels, alpha, background)), converted
+
+
+def straight(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    """As `flatten`, but with the alpha (H, W) uint8 apart, not multiplied into the colours, or None."""
     colours, alpha = _separate(image)
     rgb, converted = to_srgb(colours, image.info.get("icc_profile"))
-    pixels = np.array(rgb)
-    return (pixels if alpha is None else compose(pixels, alpha, background)), converted
+    return np.array(rgb), alpha, converted
 
 
 def compose(colours: np.ndarray, alpha: np.ndarray, background: Colour) -> np.ndarray:

@@ -40,7 +40,10 @@ def read_tags(file: BinaryIO) -> Any:
     start = file.read(8)
     if start[2:4] in BIG_TIFF:  # BigTIFF has a longer start
         start += file.read(8)
-    tags = ImageFileDirectory_v2(start)
+        # Pillow knows these by the place of the number in little-endian files alone; the order of bytes is told apart.
+        tags = ImageFileDirectory_v2(b"II\x2b\x00" + start[4:], prefix=start[:2])
+    else:
+        tags = ImageFileDirectory_v2(start)
     file.seek(tags.next)
     tags.load(file)
     return tags
@@ -90,7 +93,7 @@ def _decoded(file: BinaryIO) -> np.ndarray:
     file.seek(0)
     data = bytearray(file.read())
     _forget_orientation(data)
-    with _silent_opencv():
+    with silent_opencv():
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise Unreadable("damaged: its pixels cannot be decoded")
@@ -121,7 +124,7 @@ def _levels(values: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _silent_opencv() -> Iterator[None]:
+def silent_opencv() -> Iterator[None]:
     """OpenCV tells of damaged files on the error stream; its switch is the process's, so one file at a time."""
     with _quiet:
         before = cv2.utils.logging.getLogLevel()

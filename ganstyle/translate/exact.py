@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, TypeGuard, cast
+from typing import NamedTuple, Required, TypedDict, TypeGuard, Unpack, cast
 
 import numpy as np
 import torch
@@ -139,7 +139,7 @@ def first_width(generator: ResNetGenerator) -> int:
 
 
 def picture_of_pixels(pixels: np.ndarray, generator: ResNetGenerator, device: torch.device) -> Picture:
-    """The generator's input of uint8 (H, W, 3); only what is read goes to the device."""
+    """The generator's input of uint8 or uint16 (H, W, 3); only what is read goes to the device."""
 
     def take(rows: Tensor, columns: Tensor) -> Tensor:
         return scale(torch.from_numpy(pixels[np.ix_(rows.numpy(), columns.numpy())])[None].to(device))
@@ -165,6 +165,24 @@ def rehearse(generator: ResNetGenerator, picture: Picture, whole: Box) -> tuple[
     return passes, store
 
 
+class TileOptions(TypedDict, total=False):
+    """How exact tiles are computed.
+
+    Attributes:
+        device: where it computes.
+        tile_px: the side of a tile; halved when the memory runs out.
+        scratch: a folder for the maps; None keeps them in memory.
+        autocast: makes the context of every layer's call.
+        progress: called after every tile with the share of the work that is done.
+    """
+
+    device: Required[torch.device]
+    tile_px: int
+    scratch: Path | None
+    autocast: Autocast
+    progress: Callable[[float], None]
+
+
 @torch.no_grad()
 def run_exact(
     generator: nn.Module,
@@ -173,10 +191,10 @@ def run_exact(
     whole: Box,
     visit: Visit,
     device: torch.device,
-    tile_px: int,
-    scratch: Path | None,
-    autocast: Autocast,
-    progress: Callable[[float], None],
+    tile_px: int = DEFAULT_TILE_PX,
+    scratch: Path | None = None,
+    autocast: Autocast = nullcontext,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> list[Moments]:
     """Compute a part of the generator's output tile by tile; gives the statistics of its norms, in their order.
 
@@ -185,11 +203,11 @@ def run_exact(
         picture: its input.
         whole: the part, which is the picture before it was extended.
         visit: called with every tile of it and its values.
-        device: where it computes.
-        tile_px: the side of a tile; halved when the memory runs out.
-        scratch: a folder for the maps; None keeps them in memory.
-        autocast: makes the context of every layer's call.
-        progress: called after every tile with the share of the work that is done.
+        device: see `TileOptions`, as for all that follow.
+        tile_px: a side.
+        scratch: a folder or None.
+        autocast: makes a context.
+        progress: is told a share.
     """
     network = require_known(generator)
     total = rehearse(network, picture, whole)[0].work
@@ -201,69 +219,39 @@ def run_exact(
     return exact.moments
 
 
-def translate_exact(
-    generator: nn.Module,
-    pixels: np.ndarray,
-    *,
-    device: torch.device,
-    tile_px: int = DEFAULT_TILE_PX,
-    scratch: Path | None = None,
-    autocast: Autocast = nullcontext,
-    progress: Callable[[float], None] = lambda _: None,
-) -> np.ndarray:
-    """Translate uint8 (H, W, 3) of any size as if whole; see `run_exact`.
+def translate_exact(generator: nn.Module, pixels: np.ndarray, **options: Unpack[TileOptions]) -> np.ndarray:
+    """Translate uint8 or uint16 (H, W, 3) of any size as if whole, into the same dtype; see `TileOptions`.
+
+    Only tiles become floating point, never the whole picture.
 
     Raises:
         UserError: an unknown network, no memory for the smallest tile, or no room in `scratch`.
     """
-    network = require_known(generator)
-    result = np.empty_like(pixels, order="C")
-
-    def visit(box: Box, tile: Tensor) -> None:
-        result[box.top : box.bottom, box.left : box.right] = to_pixels(tile)[0]
-
-    run_exact(
-        network,
-        picture_of_pixels(pixels, network, device),
-        whole=Box(0, pixels.shape[0], 0, pixels.shape[1]),
-        visit=visit,
-        device=device,
-        tile_px=tile_px,
-        scratch=scratch,
-        autocast=autocast,
-        progress=progress,
-    )
+    picture = picture_of_pixels(pixels, require_known(generator), options["device"])
+    result, whole = np.empty_like(pixels, order="C"), Box(0, pixels.shape[0], 0, pixels.shape[1])
+    run_exact(generator, picture, whole=whole, visit=writing(result), **options)
     return result
 
 
-def exact_tensor(
-    generator: nn.Module,
-    images: Tensor,
-    *,
-    device: torch.device,
-    tile_px: int = DEFAULT_TILE_PX,
-    scratch: Path | None = None,
-    autocast: Autocast = nullcontext,
-    progress: Callable[[float], None] = lambda _: None,
-) -> Tensor:
-    """Translate one image (1, 3, H, W) in [-1, 1] as if whole; float32, where the input is. See `run_exact`."""
-    network = require_known(generator)
+def writing(result: np.ndarray) -> Visit:
+    """Writes tiles in [-1, 1] into an array (H, W, 3), as levels of its dtype."""
+
+    def visit(box: Box, tile: Tensor) -> None:
+        result[box.top : box.bottom, box.left : box.right] = to_pixels(tile, result.dtype)[0]
+
+    return visit
+
+
+def exact_tensor(generator: nn.Module, images: Tensor, **options: Unpack[TileOptions]) -> Tensor:
+    """Translate one image (1, 3, H, W) in [-1, 1] as if whole; float32, where the input is. See `translate_exact`."""
+    picture = picture_of_images(images, require_known(generator), options["device"])
     result = torch.empty_like(images, dtype=torch.float32, memory_format=torch.contiguous_format)
+    whole = Box(0, images.shape[2], 0, images.shape[3])
 
     def visit(box: Box, tile: Tensor) -> None:
         box.of(result).copy_(tile)
 
-    run_exact(
-        network,
-        picture_of_images(images, network, device),
-        whole=Box(0, images.shape[2], 0, images.shape[3]),
-        visit=visit,
-        device=device,
-        tile_px=tile_px,
-        scratch=scratch,
-        autocast=autocast,
-        progress=progress,
-    )
+    run_exact(generator, picture, whole=whole, visit=visit, **options)
     return result
 
 

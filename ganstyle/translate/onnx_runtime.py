@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 
 from ganstyle.base.errors import UserError, one_line, printable
 from ganstyle.base.keys import DEVICE_PATTERN
-from ganstyle.data.images import Unreadable, from_pil, is_pil, read_image, to_pil
 from ganstyle.translate.facts import ModelFacts, described
+from ganstyle.translate.kinds import in_batches, translate_any
 from ganstyle.translate.memory import MEMORY_ADVICE, free_host_memory
 
 FORMAT = "ganstyle-onnx-1"
@@ -40,19 +40,30 @@ class OnnxTranslator:
         self.device = f"ONNX Runtime, {'cuda' if self._on_cuda else 'cpu'}"
 
     def translate(self, image: Any) -> Any:
-        """Translate what is given and give back the same kind.
-
-        - a path, or a PIL image: a PIL image (RGB);
-        - a numpy array uint8 (H, W, 3) or (N, H, W, 3), RGB: an array of that shape.
+        """Translate what is given and give back the same kind; see `translate_any`.
 
         Raises:
             UserError: a file that cannot be read, another kind, shape or dtype, or an image that is too large.
         """
-        return translate_any(image, self.pixels)
+        return translate_any(image, self.many)
 
     def pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Translate one array, uint8 (H, W, 3)."""
-        return to_pixels(self.run(to_images(pixels)))[0]
+        """Translate one array, uint8 or uint16 (H, W, 3); the result has its dtype."""
+        return to_pixels(self.run(to_images(pixels)), pixels.dtype)[0]
+
+    def many(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Translate arrays as `pixels` does, those of one size and dtype in one batch where it fits the memory.
+
+        Raises:
+            UserError: one of them is too large, or the model failed on it.
+        """
+        return in_batches(arrays, together=self._together, alone=self.pixels)
+
+    def _together(self, batch: np.ndarray) -> np.ndarray | None:
+        try:
+            return to_pixels(self.run(to_images(batch)), batch.dtype)
+        except UserError:  # fewer may fit, and if one image is to blame, it is named when it is translated alone
+            return None
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Translate float32 (N, 3, H, W) in [-1, 1]; the result has the same shape and range."""
@@ -186,54 +197,16 @@ def _peak_bytes_per_px(path: Path, metadata: Mapping[str, str]) -> int:
 
 
 def to_images(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) to float32 (1, 3, H, W) in [-1, 1]; 0 and 255 meet -1 and 1 exactly."""
-    images = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
-    images /= np.float32(127.5)
+    """uint8 or uint16 (H, W, 3) or (N, H, W, 3) to float32 (N, 3, H, W); 0 and the highest level meet -1 and 1."""
+    batch = pixels if pixels.ndim == 4 else pixels[None]
+    images = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), dtype=np.float32)
+    images /= np.float32(np.iinfo(pixels.dtype).max / 2)
     images -= np.float32(1)
     return images
 
 
-def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Float32 (N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3), rounded; what lies outside is clipped."""
-    scaled = ((images + np.float32(1)) * np.float32(127.5)).round().clip(0, 255)
-    return np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))
-
-
-def translate_any(image: Any, pixels: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """Translate a path, a PIL image or uint8 arrays with a function of one array (H, W, 3); gives the same kind.
-
-    Raises:
-        UserError: a file that cannot be read, or another kind, shape or dtype.
-    """
-    for recognises, translate in KINDS:
-        if recognises(image):
-            return translate(image, pixels)
-    raise UserError(f"cannot translate a {type(image).__name__}: expected a path, a PIL image or an array")
-
-
-def _translate_path(path: Any, pixels: Callable[[np.ndarray], np.ndarray]) -> Any:
-    try:
-        return to_pil(pixels(read_image(Path(path)).pixels))
-    except Unreadable as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def _translate_pil(image: Any, pixels: Callable[[np.ndarray], np.ndarray]) -> Any:
-    try:
-        upright = from_pil(image)
-    except (Unreadable, OSError, SyntaxError) as error:
-        raise UserError(f"the image cannot be used: {one_line(error)}") from error
-    return to_pil(pixels(upright))
-
-
-def _translate_array(array: np.ndarray, pixels: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
-        raise UserError(f"got an array {array.dtype} {array.shape}: expected uint8 (H, W, 3) or (N, H, W, 3), RGB")
-    return pixels(array) if array.ndim == 3 else np.stack([pixels(each) for each in array])
-
-
-KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Callable[[np.ndarray], np.ndarray]], Any]], ...] = (
-    (lambda image: isinstance(image, str | os.PathLike), _translate_path),
-    (lambda image: isinstance(image, np.ndarray), _translate_array),
-    (is_pil, _translate_pil),
-)
+def to_pixels(images: np.ndarray, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+    """Float32 (N, 3, H, W) in [-1, 1] to uint8 or uint16 (N, H, W, 3), rounded; what lies outside is clipped."""
+    highest = np.iinfo(dtype).max
+    levels = ((images + np.float32(1)) * np.float32(highest / 2)).round().clip(0, highest)
+    return np.ascontiguousarray(levels.astype(dtype).transpose(0, 2, 3, 1))

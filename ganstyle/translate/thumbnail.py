@@ -17,9 +17,8 @@ from itertools import repeat
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ganstyle.data.tensors import to_pixels
 from ganstyle.networks.blocks import InstanceNorm, ResidualBlock
 from ganstyle.networks.generators import ResNetGenerator
 from ganstyle.translate.exact import (
@@ -30,6 +29,7 @@ from ganstyle.translate.exact import (
     require_known,
     run_exact,
     tile_memory,
+    writing,
 )
 from ganstyle.translate.maps import Map, Picture, Remembered, Sum
 from ganstyle.translate.moments import Moments, normalised
@@ -63,7 +63,7 @@ class Given:
 
 
 def reduced(pixels: np.ndarray, most: int) -> np.ndarray:
-    """uint8 (H, W, 3) made smaller by averaging until it has at most so many pixels; itself when it has no more."""
+    """uint8 or uint16 (H, W, 3) made smaller by averaging to at most so many pixels; itself when it has no more."""
     height, width = pixels.shape[:2]
     factor = math.sqrt(most / (height * width))
     if factor >= 1:
@@ -82,7 +82,7 @@ def translate_thumbnail(
     autocast: Autocast = nullcontext,
     progress: Callable[[float], None] = lambda _: None,
 ) -> np.ndarray:
-    """Translate uint8 (H, W, 3) of any size; memory is bounded by the tile, beside the input and the result.
+    """Translate uint8 or uint16 (H, W, 3) of any size; memory is bounded by the tile, beside the input and the result.
 
     Args:
         generator: in eval mode, on the device.
@@ -113,12 +113,8 @@ def translate_thumbnail(
         total=values.work * whole.area,
         progress=lambda share: progress(STATISTICS_SHARE + (1 - STATISTICS_SHARE) * share),
     )
-
-    def visit(box: Box, tile: Tensor) -> None:
-        result[box.top : box.bottom, box.left : box.right] = to_pixels(tile)[0]
-
     with autocast():
-        tiling.run(values, whole, visit)
+        tiling.run(values, whole, writing(result))
     return result
 
 
@@ -140,7 +136,6 @@ def _statistics(
         visit=lambda *_: None,
         device=device,
         tile_px=tile_px,
-        scratch=None,
         autocast=autocast,
         progress=progress,
     )

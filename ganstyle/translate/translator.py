@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganstyle.base.errors import UserError, one_line
-from ganstyle.data.images import Unreadable, from_pil, is_pil, read_image, to_pil
+from ganstyle.base.errors import UserError
 from ganstyle.data.tensors import is_out_of_memory, to_pixels, to_tensor
 from ganstyle.translate.exact import translate_exact
 from ganstyle.translate.facts import ModelFacts
+from ganstyle.translate.kinds import in_batches, translate_any
 from ganstyle.translate.memory import MEMORY_ADVICE, free_host_memory
 from ganstyle.translate.thumbnail import translate_thumbnail
 from ganstyle.translate.tile_plan import Free, Plan, check_tiles, needs_of, plan_tiles, plan_without_whole
@@ -71,39 +70,15 @@ class Translator:
     def translate(self, image: Any) -> Any:
         """Translate what is given and give back the same kind.
 
-        - a path, or a PIL image: a PIL image (RGB);
-        - a numpy array uint8 (H, W, 3) or (N, H, W, 3), RGB: an array of that shape;
-        - a tensor (3, H, W) or (N, 3, H, W) in [-1, 1]: a float32 tensor of that shape on its own device.
+        - a tensor (3, H, W) or (N, 3, H, W) in [-1, 1]: a float32 tensor of that shape on its own device;
+        - a path, a PIL image or arrays: see `translate_any`.
 
         Raises:
             UserError: a file that cannot be read, another kind, shape or dtype, or an image that is too large.
         """
-        for recognises, translate in KINDS:
-            if recognises(image):
-                return translate(self, image)
-        raise UserError(
-            f"cannot translate a {type(image).__name__}: expected a path, a PIL image, an array or a tensor"
-        )
-
-    def _path(self, path: str | os.PathLike[str]) -> Any:
-        try:
-            return to_pil(self.pixels(read_image(Path(path)).pixels))
-        except Unreadable as error:
-            raise UserError(f"{path}: {error}") from error
-
-    def _pil(self, image: Any) -> Any:
-        try:
-            pixels = from_pil(image)
-        except (Unreadable, OSError, SyntaxError) as error:
-            raise UserError(f"the image cannot be used: {one_line(error)}") from error
-        return to_pil(self.pixels(pixels))
-
-    def _array(self, array: np.ndarray) -> np.ndarray:
-        if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
-            raise UserError(f"got an array {array.dtype} {array.shape}: expected uint8 (H, W, 3) or (N, H, W, 3), RGB")
-        # torch warns of arrays that cannot be written to, such as those of PIL images.
-        array = array if array.flags.writeable else array.copy()
-        return self.pixels(array) if array.ndim == 3 else np.stack([self.pixels(each) for each in array])
+        if isinstance(image, Tensor):
+            return self._tensor(image)
+        return translate_any(image, self.many, expected="a path, a PIL image, an array or a tensor")
 
     def _tensor(self, images: Tensor) -> Tensor:
         if not images.is_floating_point() or images.ndim not in (3, 4) or images.shape[-3] != 3 or 0 in images.shape:
@@ -116,7 +91,7 @@ class Translator:
         return result if images.ndim == 4 else result[0]
 
     def pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Translate one array, uint8 (H, W, 3), as `tiles` say.
+        """Translate one array, uint8 or uint16 (H, W, 3), as `tiles` say; the result has its dtype.
 
         Raises:
             UserError: it is too large for that.
@@ -131,15 +106,29 @@ class Translator:
                 raise
             raise UserError(f"{width} x {height} px: out of memory on {self.device}; {MEMORY_ADVICE}") from error
 
+    def many(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Translate arrays as `pixels` does, those of one size and dtype in one batch where that fits whole.
+
+        Raises:
+            UserError: one of them is too large.
+        """
+        return in_batches(arrays, together=self._together, alone=self.pixels)
+
+    def _together(self, batch: np.ndarray) -> np.ndarray | None:
+        """The translated batch (N, H, W, 3); None where it is to be translated by tiles, or does not fit."""
+        free = free_memory(self.device)
+        fits = free is None or self._bytes(*batch.shape[:3]) <= free
+        return self._whole_if_it_fits(batch) if fits and self.tiles.mode in TAKE_WHOLE else None
+
     def _as_planned(self, pixels: np.ndarray) -> np.ndarray:
         height, width = pixels.shape[:2]
         mode, tile_px = self.tiles.mode, self.tiles.tile_px
         needs = needs_of(self.generator, height=height, width=width, whole=self._bytes(1, height, width))
         plan = plan_tiles(mode=mode, tile_px=tile_px, needs=needs, free=self._free())
         if plan.way == "whole" and mode == "auto":
-            translated = self._whole_if_it_fits(pixels)
+            translated = self._whole_if_it_fits(pixels[None])
             if translated is not None:
-                return translated
+                return translated[0]
             plan = plan_without_whole(tile_px, needs, self._free())
         return WAYS[plan.way](self, pixels, plan)
 
@@ -153,13 +142,13 @@ class Translator:
         )
 
     @torch.no_grad()
-    def _whole(self, pixels: np.ndarray) -> np.ndarray:
-        return to_pixels(self.generator(to_tensor(pixels, self.device)))[0]
+    def _whole(self, batch: np.ndarray) -> np.ndarray:
+        return to_pixels(self.generator(to_tensor(batch, self.device)), batch.dtype)
 
-    def _whole_if_it_fits(self, pixels: np.ndarray) -> np.ndarray | None:
-        """The translated image; None when memory ran out. What was held for it is free once this has returned."""
+    def _whole_if_it_fits(self, batch: np.ndarray) -> np.ndarray | None:
+        """The translated images; None when memory ran out. What was held for them is free once this has returned."""
         try:
-            return self._whole(pixels)
+            return self._whole(batch)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -214,15 +203,11 @@ def free_memory(device: torch.device) -> int | None:
     return free_host_memory() if device.type == "cpu" else None
 
 
-KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Translator, Any], Any]], ...] = (
-    (lambda image: isinstance(image, str | os.PathLike), Translator._path),
-    (lambda image: isinstance(image, np.ndarray), Translator._array),
-    (lambda image: isinstance(image, Tensor), Translator._tensor),
-    (is_pil, Translator._pil),
-)
+# Modes of `Tiles` in which an image that fits is translated whole.
+TAKE_WHOLE = frozenset({"none", "auto"})
 
 WAYS: dict[str, Callable[[Translator, np.ndarray, Plan], np.ndarray]] = {
-    "whole": lambda translator, pixels, _: translator._whole(pixels),
+    "whole": lambda translator, pixels, _: translator._whole(pixels[None])[0],
     "exact": Translator._exact,
     "thumbnail": Translator._thumbnail,
 }

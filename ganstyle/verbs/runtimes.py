@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,21 @@ def load(
         tile_px=tile_px,
         scratch=scratch,
     )
+
+
+def digest_of(translator: Translator | OnnxTranslator, model: str | Path) -> str:
+    """What tells one model from another: of its weights, or of all of an ONNX file.
+
+    Args:
+        translator: as `load` gave it.
+        model: what it was loaded from.
+    """
+    if isinstance(translator, OnnxTranslator):
+        with Path(model).open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    from ganstyle.networks.weight_files import weights_digest  # noqa: PLC0415 - imports torch
+
+    return weights_digest(translator.generator.state_dict().items())
 
 
 def _load_onnx(

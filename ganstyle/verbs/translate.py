@@ -1,21 +1,84 @@
-"""Translate a photo or a folder of photos."""
+"""Translate a photo or a folder of photos: nothing of them is lost, and nothing is done twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ganstyle.data.outputs import Task, plan
-from ganstyle.translate.folder import Report, translate_tasks
+import numpy as np
+
+from ganstyle import __version__
+from ganstyle.data.folders import megapixels_of
+from ganstyle.data.outputs import Task, is_single, plan
+from ganstyle.data.photos import Keeping, Photo, read_photo, write_photo
+from ganstyle.translate.folder import Progress, Report, translate_tasks
+from ganstyle.translate.forecast import Forecast, forecast
+from ganstyle.translate.ledger import Ledger
 from ganstyle.translate.onnx_runtime import OnnxTranslator
-from ganstyle.verbs.runtimes import load
+from ganstyle.translate.pipeline import Limits, Stages
+from ganstyle.translate.shards import shard_named, share
+from ganstyle.verbs.editing import Edit, edit_named
+from ganstyle.verbs.runtimes import digest_of, load
 
 if TYPE_CHECKING:
     from ganstyle.translate.translator import Translator
 
+# On a GPU small images leave most of it idle; on a CPU a batch takes as long as its images one by one.
+CUDA_BATCH = 8
+TRIAL_PX = 256
 
-def translate_folder(
+
+@dataclass(frozen=True)
+class Job:
+    """Photos with all that is needed to translate them.
+
+    Args:
+        translator: the model.
+        tasks: what to make of what, of this shard.
+        megapixels: of each task, as it will be read.
+        stages: how one file is read, computed and written.
+        ledger: where it is noted; None where the output is one named file.
+        overwrite: make again what is there.
+        retry_failed: try again what failed before.
+    """
+
+    translator: Translator | OnnxTranslator
+    tasks: Sequence[Task]
+    megapixels: Sequence[float]
+    stages: Stages[Task, Photo]
+    ledger: Ledger | None
+    overwrite: bool
+    retry_failed: bool
+
+    def run(self, advance: Callable[[Progress], None] = lambda _: None) -> Report:
+        """Translate; `advance` is called after each file."""
+        return translate_tasks(
+            self.tasks,
+            self.stages,
+            ledger=self.ledger,
+            overwrite=self.overwrite,
+            retry_failed=self.retry_failed,
+            limits=Limits(batch=CUDA_BATCH if "cuda" in str(self.translator.device) else 1),
+            sizes={task.source: size for task, size in zip(self.tasks, self.megapixels, strict=True)},
+            advance=advance,
+        )
+
+    def forecast(self) -> Forecast:
+        """What `run` would do, and about how long the network would take; nothing is written."""
+        return forecast(
+            self.tasks,
+            ledger=self.ledger,
+            overwrite=self.overwrite,
+            retry_failed=self.retry_failed,
+            sizes=self.megapixels,
+            seconds_per_megapixel=_seconds_per_megapixel(self.translator) if self.tasks else None,
+        )
+
+
+def prepare(
     source: Path,
     output: Path,
     *,
@@ -28,11 +91,24 @@ def translate_folder(
     tile: str = "auto",
     tile_px: int | None = None,
     format: str | None = None,
-    quality: int = 95,
+    size_px: int | None = None,
+    strength: float = 1.0,
+    match_colours: bool = False,
+    mask: Path | None = None,
+    keep: str | None = None,
+    feather_px: float | None = None,
+    segmentation: Path | None = None,
+    quality: int | None = None,
+    grey: bool = False,
+    metadata: bool = True,
+    gps: bool = False,
+    provenance: bool = True,
+    shard: str = "1/1",
     overwrite: bool = False,
-    started: Callable[[Translator | OnnxTranslator, list[Task]], Callable[[str], None]] = lambda *_: lambda _: None,
-) -> Report:
-    """Translate a file or a folder; what is there already is skipped.
+    retry_failed: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Job:
+    """Load a model and plan what it makes of a file or a folder; nothing is written yet.
 
     Args:
         source: a photo or a folder of photos.
@@ -45,12 +121,40 @@ def translate_folder(
         runtime: as `load` takes it.
         tile: as `load` takes it; what does not fit the memory lies in the output folder meanwhile.
         tile_px: as `load` takes it.
-        format: change all to jpeg, png, webp, tiff, bmp, gif or avif; by default each keeps its own.
-        quality: 1 to 100, for JPEG, WebP and AVIF.
+        format: change all to jpeg, png, webp, tiff, bmp, gif, avif or heic; by default each keeps its own.
+        size_px: the longer side at most; photos are reduced, never enlarged.
+        strength: 0 is the photo, 1 the translation, mixed in linear light.
+        match_colours: keep the photo's hues and chroma.
+        mask: a file or a folder of masks; white is translated, black kept.
+        keep: classes of things to leave as in the photo, such as `person` or `background`.
+        feather_px: softness of the edges of masks; by default a hundredth of the shorter side.
+        segmentation: the file of weights that `keep` needs; by default the published one.
+        quality: 1 to 100; by default JPEGs keep that of their source, and other formats take 95.
+        grey: grey photos stay grey.
+        metadata: keep EXIF, XMP, resolution and times.
+        gps: keep where a photo was taken, too.
+        provenance: note in each file that it is a translation, and by which model.
+        shard: `i/n`, `auto` or `auto/n`; see `shard_named`.
         overwrite: make again what is there.
-        started: called with the model and the files; gives back what is called after each file.
+        retry_failed: try again what failed before.
+        say: told one line at a time of what people should know.
+
+    Raises:
+        UserError: something of this cannot be.
     """
-    tasks = plan(source, output, format=format)
+    place = shard_named(shard)
+    tasks = plan(source, output, format=format, leave_out=[] if mask is None else [mask], say=say)
+    single = is_single(source, output)
+    edit = edit_named(
+        source,
+        strength=strength,
+        match_colours=match_colours,
+        mask=mask,
+        keep=keep,
+        segmentation=segmentation,
+        feather_px=feather_px,
+        device=device,
+    )
     translator = load(
         model,
         direction=direction,
@@ -60,6 +164,69 @@ def translate_folder(
         runtime=runtime,
         tile=tile,
         tile_px=tile_px,
-        scratch=tasks[0].target.parent if tasks else None,
+        scratch=output.parent if single else output,
     )
-    return translate_tasks(translator, tasks, overwrite=overwrite, quality=quality, advance=started(translator, tasks))
+    digest = digest_of(translator, model)
+    settings = {
+        "model": digest,
+        "weights": str(replace(translator.facts, checkpoint="")),
+        "runtime": "onnx" if isinstance(translator, OnnxTranslator) else "torch",
+        "tile": "thumbnail" if tile == "thumbnail" else None,  # the other ways give the same picture
+        **{"format": format, "size": size_px, "quality": quality, "grey": grey},
+        **{"metadata": metadata, "gps": gps, "provenance": provenance},
+        **{"strength": strength, "match_colours": match_colours, "keep": keep, "feather": feather_px},
+        "mask": None if mask is None else str(mask),
+    }
+    note = _note(translator, Path(model), digest, strength) if provenance else None
+    keeping = Keeping(metadata=metadata, gps=gps, grey=grey, quality=quality, provenance=note)
+    sizes = megapixels_of([task.source for task in tasks], longest_px=size_px)
+    own = share(list(range(len(tasks))), sizes, place)
+    return Job(
+        translator,
+        [tasks[number] for number in own],
+        [sizes[number] for number in own],
+        _stages(translator, edit, keeping, size_px),
+        None if single else Ledger(output, source, settings, shard=place, say=say),
+        overwrite,
+        retry_failed,
+    )
+
+
+def translate_folder(source: Path, output: Path, *, model: str | Path, **options: Any) -> Report:
+    """Translate a file or a folder; what is there already is skipped. The options are those of `prepare`."""
+    return prepare(source, output, model=model, **options).run()
+
+
+def _stages(
+    translator: Translator | OnnxTranslator, edit: Edit, keeping: Keeping, size_px: int | None
+) -> Stages[Task, Photo]:
+    def compute(photos: Sequence[tuple[Task, Photo]]) -> list[np.ndarray]:
+        return translator.many([photo.pixels for _, photo in photos])
+
+    def write(task: Task, photo: Photo, translated: np.ndarray) -> list[str]:
+        return write_photo(task.target, photo, edit(task.source, photo.pixels, translated), keeping=keeping)
+
+    return Stages(lambda task: read_photo(task.source, longest_px=size_px), compute, write)
+
+
+def _note(translator: Translator | OnnxTranslator, model: Path, digest: str, strength: float) -> Mapping[str, str]:
+    """What a file says of its origin."""
+    facts = translator.facts
+    return {
+        "software": f"ganstyle {__version__}",
+        "model": model.resolve().name,
+        "model_digest": digest,
+        "direction": facts.direction,
+        "step": str(facts.step),
+        "weights": "EMA" if facts.averaged else "raw",
+        "strength": f"{strength:g}",
+    }
+
+
+def _seconds_per_megapixel(translator: Translator | OnnxTranslator) -> float:
+    """By a small image, the second time."""
+    pixels = np.random.default_rng(0).integers(0, 256, (TRIAL_PX, TRIAL_PX, 3), dtype=np.uint8)
+    translator.pixels(pixels)
+    start = time.perf_counter()
+    translator.pixels(pixels)
+    return (time.perf_counter() - start) / (TRIAL_PX**2 / 1e6)

@@ -86,6 +86,8 @@ HEADER = f"{'':60} {'ours':>12} {'baseline':>12} {'ratio':>7} {'95 %':>15} {'of 
 
 def shown(row: Mapping[str, Any]) -> str:
     """One line of the table."""
+    if "said" in row:  # by a benchmark whose rows have other columns
+        return f"{row['name']:60} {row['said']}"
     if "ratio" not in row:
         return f"{row['name']:60} {row['share']:>12.1%}"
     unit, ours, baseline = (

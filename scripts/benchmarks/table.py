@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import folder
 import inference
 import memory
 import onnx_inference
+import tiles
 import tracking
 import train_step
 from case import Case
@@ -23,6 +25,7 @@ from ganstyle.base.errors import UserError
 RESULTS = Path(__file__).parent / "results"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 NOT_MEASURED = "not measured yet"
+LARGEST_WHOLE_MP = 24  # 100 MP take 128 GB
 BUSY = "Others used the machine meanwhile."
 Row = Mapping[str, Any]
 
@@ -38,6 +41,10 @@ def share_of_ceiling(row: Row) -> str:
 
 def share(row: Row) -> str:
     return f"{row['share']:.1%}"
+
+
+def said(row: Row) -> str:
+    return str(row["said"])
 
 
 def part_of_baseline(row: Row) -> str:
@@ -85,6 +92,17 @@ LINES = [
          f"memory, {memory.CPU_CASES[0].name}", part_of_baseline),
     Line("The same, recomputing activations", "", "memory-cpu",
          f"memory, {memory.CPU_CASES[1].name}", part_of_baseline),
+    *(
+        Line(f"Translating {megapixels:g} MP, CPU, {how}", "", "tiles-cpu", tiles.row_name(way, megapixels), said)
+        for megapixels in tiles.MEGAPIXELS
+        for way, how in {"whole": "whole", "exact": "exact tiles", "thumbnail": "a thumbnail's statistics"}.items()
+        if way != "whole" or megapixels <= LARGEST_WHOLE_MP
+    ),
+    *(
+        Line(f"Translating a folder in three stages against one file after the other, CPU, {kind.count:,} {kind.name}",
+             "", "folder-cpu", folder.row_name(kind))
+        for kind in folder.KINDS
+    ),
     Line("Telling W&B, page and files at every log, CPU, 64 px, part of the steps' time", "under 1 %", "tracking-cpu",
          tracking.thread_name(tracking.CPU_CASES[0]), share),
     Line("The same in other processes", "", "tracking-cpu", tracking.processes_name(tracking.CPU_CASES[0]), share),

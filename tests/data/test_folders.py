@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from ganstyle.data.folders import find_files, find_images
+from ganstyle.data import folders
+from ganstyle.data.folders import (
+    as_given,
+    find_files,
+    find_images,
+    folded,
+    folds_names,
+    identity_of_names,
+    megapixels_of,
+)
+from tests import tiny
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -53,3 +63,56 @@ def test_links(tmp_path: Path) -> None:
     (root / "dangling.png").symlink_to(tmp_path / "gone.png")
     # Each real folder once, under its own name; a dangling link is found, and then cannot be read.
     assert found(root) == ["dangling.png", "file.png", "outside/b.png", "real/a.png"]
+
+
+def test_folders_that_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "masks/b.png", "c/masks/d.png")
+    found = find_images(tmp_path, leave_out=[tmp_path / "c" / ".." / "masks"])
+    assert [path.name for path in found] == ["a.png", "d.png"]
+    assert len(find_files(tmp_path, leave_out=[tmp_path / "c"])) == 2
+    touch(tmp_path, "c/a.png")
+    assert [path.name for path in find_images(tmp_path / "c", leave_out=[tmp_path / "c" / "a.png"])] == ["d.png"]
+    assert len(find_images(tmp_path, leave_out=[tmp_path / "a.png"])) == 3, "but not another of its name"
+
+
+def test_megapixels_by_headers(tmp_path: Path) -> None:
+    tiny.picture(200, 100).save(tmp_path / "a.png")
+    tiny.picture(10, 20).save(tmp_path / "b.jpg")
+    (tmp_path / "c.png").write_text("no image")
+    paths = [tmp_path / name for name in ("a.png", "b.jpg", "c.png", "gone.png")]
+    assert megapixels_of(paths) == [0.02, 0.0002, 0, 0]
+    assert megapixels_of(paths, longest_px=100) == [0.005, 0.0002, 0, 0]
+    assert megapixels_of([]) == []
+
+
+def test_what_is_equal_without_case() -> None:
+    assert folded("\u00c4.PNG") == folded("a\u0308.png")
+    assert folded("Stra\u00dfe") == folded("STRASSE")
+    assert folded("a.png") != folded("b.png")
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_disk_is_asked_whether_it_knows_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def same(one: Path, other: Path) -> bool:
+        asked.append((one.name, other.name))
+        return answers
+
+    monkeypatch.setattr(folders, "_same", same)
+    touch(tmp_path / "out", "12.34", "ab.PNG", "AB.png")
+    (tmp_path / "out" / "12.34").rename(tmp_path / "out" / "1234")
+    assert folds_names(tmp_path / "out" / "new" / "er") is answers
+    assert asked == [("out", "OUT")], "names that stand there in both cases tell nothing"
+    touch(tmp_path / "out", "x.png")
+    assert folds_names(tmp_path / "out") is answers
+    assert asked[-1] == ("x.png", "X.PNG")
+    assert (identity_of_names(tmp_path / "out") is folded) is answers
+
+
+@pytest.mark.skipif(os.name == "nt", reason="this system's disks know no case")
+def test_the_disk_of_these_tests(tmp_path: Path) -> None:
+    touch(tmp_path, "ab.png")
+    assert folds_names(tmp_path) is (tmp_path / "AB.PNG").exists()
+    if not folds_names(tmp_path):
+        assert identity_of_names(tmp_path) is as_given

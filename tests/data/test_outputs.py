@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganstyle.base.errors import UserError
-from ganstyle.data.outputs import Task, _distinct, _renamed, plan
+from ganstyle.data.folders import as_given, folded
+from ganstyle.data.outputs import Task, distinct, is_single, plan
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -65,13 +67,146 @@ def test_names_that_meet_among_the_renamed_ones(tmp_path: Path) -> None:
 NAMES = st.lists(st.sampled_from([".jpg", ".png", ".gif", ".webp"]), min_size=1, max_size=4).map("".join)
 
 
+def targets_of(names: Sequence[str], format: str | None, same: Callable[[str], str]) -> dict[str, str]:
+    images = [(Path("in", name), Path(name)) for name in sorted(names)]
+    tasks, changes = distinct(images, Path("out"), format, lambda _: same)
+    made = {task.source.relative_to("in").as_posix(): task.target.relative_to("out").as_posix() for task in tasks}
+    natural = {name: str(Path(name).with_suffix(".png")) if format else name for name in made}
+    assert {task.source.relative_to("in").as_posix() for task in changes} == {
+        name for name in made if made[name] != natural[name]
+    }
+    return made
+
+
 @settings(max_examples=300, deadline=None, database=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), NAMES).map("".join), unique=True, max_size=12))
 def test_no_two_files_ever_meet(names: list[str]) -> None:
-    tasks = [Task(Path("in", name), Path("out", _renamed(Path(name), "png"))) for name in sorted(names)]
-    targets = [task.target for task in _distinct(tasks)]
-    assert len(set(targets)) == len(names)
-    assert all(target.suffix == ".png" for target in targets)
+    targets = targets_of(names, "png", as_given)
+    assert len(set(targets.values())) == len(names)
+    assert all(target.endswith(".png") for target in targets.values())
+
+
+ODD = st.text("aAäÄé\u0301eßẞſsK\u212aİi.-2", min_size=1, max_size=5).filter(lambda name: not name.startswith("."))
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "d/", "D/"]), ODD, st.sampled_from([".png", ".PNG", ".jpg"])).map("".join),
+        unique=True,
+    ),
+    st.sampled_from([None, "png"]),
+)
+def test_no_two_files_ever_meet_where_case_does_not_count(names: list[str], format: str | None) -> None:
+    targets = targets_of(names, format, folded)
+    assert set(targets) == set(names)
+    assert len({folded(target) for target in targets.values()}) == len(names)
+    assert all(Path(target).parent == Path(name).parent for name, target in targets.items())
+
+
+def test_names_that_differ_only_in_case_or_in_form() -> None:
+    names = ["A.jpg", "a.jpg", "a.JPG", "b/\u00e4.png", "b/a\u0308.png", "B/\u00c4.png"]
+    assert targets_of(names, None, as_given) == {name: name for name in names}
+    assert targets_of(names, None, folded) == {
+        "A.jpg": "A.jpg",
+        "a.JPG": "a-2.JPG",
+        "a.jpg": "a-3.jpg",
+        "B/\u00c4.png": "B/\u00c4.png",
+        "b/a\u0308.png": "b/a\u0308-2.png",
+        "b/\u00e4.png": "b/\u00e4-3.png",
+    }
+
+
+def test_a_file_and_a_folder_of_one_name() -> None:
+    assert targets_of(["a.jpg", "a.png/b.png"], "png", as_given) == {"a.jpg": "a.jpg.png", "a.png/b.png": "a.png/b.png"}
+
+
+def test_names_that_become_too_long_are_cut_and_stay_apart() -> None:
+    names = ["x" * 250 + end for end in ("a.jpg", "b.jpg", "b.png")] + ["\u00e4" * 125 + "a.jpg"]
+    targets = targets_of(names, "avif", as_given)
+    assert len(set(targets.values())) == len(names)
+    for target in targets.values():
+        assert 250 <= len(os.fsencode(target)) <= 255
+        assert target.endswith(".avif")
+    assert targets[names[0]] == "x" * 250 + ".avif"
+    assert targets[names[1]] == "x" * 248 + "-2.avif"
+
+
+def test_a_line_tells_of_each_name_that_changed(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "in", "a.jpg", "A.jpg", "b.jpg", *(f"c/{number}.jpg" for number in range(20)))
+    touch(photos, *(f"c/{number}.png" for number in range(20)))
+    said: list[str] = []
+    plan(photos, tmp_path / "out", say=said.append)
+    assert said == []
+    plan(photos, tmp_path / "out", say=said.append, identity=lambda _: folded)
+    assert said == [f"{photos / 'a.jpg'}: written as a-2.jpg, as its own name is taken or too long there"]
+    said.clear()
+    plan(photos, tmp_path / "out", format="png", say=said.append)
+    assert len(said) == 11
+    assert said[-1] == "and 10 more under other names"
+
+
+def test_a_single_file_whose_name_becomes_too_long(tmp_path: Path) -> None:
+    name = "x" * 251
+    photo = touch(tmp_path, f"{name}.png") / f"{name}.png"
+    assert [task.target.name for task in plan(photo, tmp_path / "out", format="avif")] == ["x" * 250 + ".avif"]
+
+
+def test_names_that_some_systems_reserve_stay(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "in", "CON.png", "aux.jpg", "a .png")
+    assert set(planned(photos, tmp_path / "out")) == {"CON.png", "aux.jpg", "a .png"}
+
+
+def test_folders_that_are_left_out(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "in", "a.png", "masks/a.png", "b/masks/a.png")
+    tasks = plan(photos, tmp_path / "out", leave_out=[photos / "masks", tmp_path / "gone"])
+    assert [task.source.relative_to(photos).as_posix() for task in tasks] == ["a.png", "b/masks/a.png"]
+
+
+def test_the_ledgers_of_a_folder_are_no_input(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "in", "a.png", "ganstyle-ledger.jsonl", "ganstyle-ledger.2-of-8.jsonl")
+    assert planned(photos, tmp_path / "out") == {"a.png": "a.png"}
+
+
+def test_an_input_within_the_output(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "out" / "sub", "a.png")
+    assert planned(photos, tmp_path / "out") == {"a.png": "a.png"}, "nothing meets"
+    touch(photos, "sub/new.png")
+    assert "would lie in the input" in refused(photos, tmp_path / "out")
+    touch(photos, "new.png")
+    assert "is one of the input's own files" in refused(photos, tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_an_output_folder_that_leads_into_the_input(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "in", "a.png", "b/c.png", "d/e.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b").symlink_to(photos / "d")
+    assert "c.png would lie in the input" in refused(photos, tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_an_output_that_is_a_link_to_itself(tmp_path: Path) -> None:
+    photos = touch(tmp_path / "in", "a.png", "b/c.png")
+    (photos / "loop").symlink_to(photos)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b").symlink_to(tmp_path / "out" / "b")
+    assert planned(photos, tmp_path / "out") == {"a.png": "a.png", "b/c.png": "b/c.png"}
+
+
+def test_another_name_of_the_same_file(tmp_path: Path) -> None:
+    """A disk without case answers to `A.JPG` too; a second hard link does the same on any disk."""
+    photo = touch(tmp_path, "a.jpg") / "a.jpg"
+    (tmp_path / "A.JPG").hardlink_to(photo)
+    assert "is one of the input's own files" in refused(photo, tmp_path / "A.JPG")
+
+
+def test_whether_one_file_is_named(tmp_path: Path) -> None:
+    photo = touch(tmp_path, "a.jpg") / "a.jpg"
+    assert is_single(photo, tmp_path / "b.webp")
+    assert not is_single(photo, tmp_path / "b")
+    assert not is_single(photo, tmp_path)
+    assert not is_single(tmp_path, tmp_path / "b.webp")
 
 
 def test_a_folder_without_images(tmp_path: Path) -> None:

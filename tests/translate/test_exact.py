@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ganstyle.base.errors import UserError
 from ganstyle.data.tensors import to_pixels, to_tensor
@@ -151,6 +153,43 @@ def test_pixels() -> None:
         different = result.astype(int) - wanted
         assert np.abs(different).max() <= 1  # where a value lies half-way between two levels
         assert (different != 0).mean() < 0.001
+
+
+def test_16_bit_pixels() -> None:
+    network = generator(gain=1.0)
+    pixels = np.random.default_rng(0).integers(0, 65536, (45, 62, 3), dtype=np.uint16)
+    expected = to_pixels(network(to_tensor(pixels)), np.uint16)[0]
+    result = translate_exact(network, pixels, device=CPU, tile_px=16)
+    assert result.dtype == np.uint16
+    assert np.abs(result.astype(int) - expected).max() <= TOLERANCE * 65535 / 2
+    assert len(np.unique(result)) > 2000, "not 8 bits made wider"
+
+
+class Pictures(TorchFunctionMode):
+    """Notes how many values every floating-point tensor of three channels has that torch makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_function__(self, function: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+        result = function(*given, **(named or {}))
+        if isinstance(result, Tensor) and result.is_floating_point() and 3 in (result.shape[1:2] + result.shape[-1:]):
+            self.sizes.append(result.numel())
+        return result
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_no_floating_point_copy_of_the_whole_picture_is_made(dtype: type) -> None:
+    network = generator()
+    pixels: np.ndarray = np.zeros((300, 310, 3), dtype)
+    with Pictures() as made:
+        translate_exact(network, pixels, device=CPU, tile_px=32)
+    assert len(made.sizes) > 100
+    assert max(made.sizes) < pixels.size / 20
+    with Pictures() as made:
+        to_pixels(network(to_tensor(pixels)))
+    assert max(made.sizes) >= pixels.size, "what the test looks for"
 
 
 def test_statistics_are_those_of_the_norms_inputs() -> None:

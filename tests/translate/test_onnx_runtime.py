@@ -73,6 +73,62 @@ def test_arrays(inverter: OnnxTranslator) -> None:
         assert np.array_equal(result, 255 - array)
 
 
+def deep_pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 65536, shape, dtype=np.uint16)
+
+
+def test_16_bit_arrays(inverter: OnnxTranslator) -> None:
+    for array in (deep_pixels(5, 7, 3), deep_pixels(3, 5, 7, 3)):
+        result = inverter.translate(array)
+        assert result.dtype == np.uint16
+        assert np.array_equal(result, 65535 - array)
+
+
+class Watched:
+    """A session that notes the batches it is given, and refuses those that are too large."""
+
+    def __init__(self, session: Any, largest: int = 1000) -> None:
+        self.session, self.largest = session, largest
+        self.sizes: list[int] = []
+
+    def run(self, names: list[str], given: dict[str, np.ndarray]) -> Any:
+        self.sizes.append(len(given["image"]))
+        if self.sizes[-1] > self.largest:
+            raise RuntimeError("failed to allocate memory")
+        return self.session.run(names, given)
+
+    def get_providers(self) -> Any:
+        return self.session.get_providers()
+
+
+def watched(folder: Path, **options: Any) -> tuple[OnnxTranslator, Watched]:
+    translator = reader(folder)(content())
+    translator._session = session = Watched(translator._session, **options)
+    return translator, session
+
+
+def test_many_of_one_size_are_one_batch(tmp_path: Path) -> None:
+    translator, session = watched(tmp_path)
+    arrays = [*pixels(3, 5, 7, 3), deep_pixels(5, 7, 3), *pixels(2, 4, 7, 3)]
+    for array, result in zip(arrays, translator.many(arrays), strict=True):
+        assert result.dtype == array.dtype
+        assert np.array_equal(result, np.iinfo(array.dtype).max - array)
+    assert session.sizes == [3, 1, 2]  # six are halved where they differ, and these again
+    assert np.array_equal(np.stack(translator.many(list(arrays[:3]))), 255 - np.stack(arrays[:3]))
+    assert session.sizes[3:] == [3]
+
+
+def test_many_go_on_with_smaller_batches_when_memory_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    translator, session = watched(tmp_path, largest=2)
+    arrays = pixels(4, 5, 7, 3)
+    assert np.array_equal(np.stack(translator.many(list(arrays))), 255 - arrays)
+    assert session.sizes == [4, 2, 2]
+    translator, session = watched(tmp_path)
+    monkeypatch.setattr(module, "free_host_memory", lambda: 2 * 5 * 7 * 100)
+    assert np.array_equal(np.stack(translator.many(list(arrays))), 255 - arrays)
+    assert session.sizes == [2, 2], "what cannot fit is not tried"
+
+
 def test_arrays_of_any_layout(inverter: OnnxTranslator) -> None:
     array = pixels(6, 8, 3)
     fixed = array.copy()
@@ -126,13 +182,19 @@ def test_pixels_become_the_values_that_torch_gets() -> None:
     assert images.dtype == np.float32
     assert images.flags.c_contiguous
     assert np.array_equal(images, tensors.to_tensor(array).numpy())
+    deep = np.arange(65536, dtype=np.uint16).repeat(3).reshape(256, 256, 3)
+    assert np.array_equal(to_images(deep), tensors.to_tensor(deep).numpy())
+    assert np.array_equal(to_pixels(to_images(deep), np.uint16)[0], deep)
+    batch = np.stack([array, array[::-1]])
+    assert np.array_equal(to_images(batch), tensors.to_tensor(batch).numpy())
 
 
 def test_values_become_the_pixels_that_torch_gives() -> None:
     halves = (np.arange(-10, 522) / 2 / 127.5 - 1).astype(np.float32)  # on and between the levels, and beyond
     images = np.concatenate([halves, np.random.default_rng(1).uniform(-1.2, 1.2, 668).astype(np.float32)])
     images = images.reshape(2, 3, 10, 20)
-    assert np.array_equal(to_pixels(images), tensors.to_pixels(torch.from_numpy(images)))
+    for dtype in (np.uint8, np.uint16):
+        assert np.array_equal(to_pixels(images, dtype), tensors.to_pixels(torch.from_numpy(images), dtype))
 
 
 def test_a_missing_model_is_one_line(tmp_path: Path) -> None:

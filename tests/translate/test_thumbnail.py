@@ -79,6 +79,15 @@ def test_the_whole_with_the_reduced_pictures_statistics(upsample: str, height: i
     assert share < 0.001
 
 
+def test_16_bit_pixels_give_what_8_bit_ones_give() -> None:
+    network, pixels = generator(gain=1.0), picture(83, 122)
+    deep = translate_thumbnail(network, pixels.astype(np.uint16) * 257, device=CPU, tile_px=16)
+    assert deep.dtype == np.uint16
+    assert len(np.unique(deep)) > 2000, "not 8 bits made wider"
+    # The reduced picture's levels are rounded to 8 bits or to 16, which moves the statistics a little.
+    assert np.abs(deep / 257 - translate_thumbnail(network, pixels, device=CPU, tile_px=16)).mean() < 1
+
+
 @pytest.mark.parametrize("options", [{}, {"halvings": 0}, {"norm": "none"}, {"norm": "batch"}, {"halvings": 3}])
 def test_a_picture_of_four_tiles_is_exact(options: dict[str, object]) -> None:
     network, pixels = generator(**options), picture(50, 60)
@@ -164,6 +173,9 @@ def test_reduced() -> None:
     expected = pixels.reshape(20, 3, 30, 3, 3).mean(axis=(1, 3))
     assert np.abs(small - expected).max() <= 0.5 + 1e-6
     assert reduced(picture(2, 1000), 100).shape == (1, 223, 3)
+    deep = reduced(pixels.astype(np.uint16) * 257, 60 * 90 // 9)
+    assert deep.dtype == np.uint16
+    assert np.abs(deep - 257 * expected).max() <= 0.5 + 1e-6
 
 
 def test_progress() -> None:

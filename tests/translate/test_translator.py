@@ -53,6 +53,28 @@ def test_arrays() -> None:
         assert np.array_equal(result, 255 - array)
 
 
+def deep_pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 65536, shape, dtype=np.uint16)
+
+
+def test_16_bit_arrays() -> None:
+    for array in (deep_pixels(5, 7, 3), deep_pixels(3, 5, 7, 3)):
+        result = inverter().translate(array)
+        assert result.dtype == np.uint16
+        assert np.array_equal(result, 65535 - array)
+
+
+@pytest.mark.parametrize("tiles", [Tiles("none"), Tiles("auto"), Tiles("exact", 32), Tiles("thumbnail", 64)], ids=str)
+def test_16_bits_by_every_way(tiles: Tiles) -> None:
+    image = deep_pixels(90, 71, 3)
+    expected = resnet().translate(torch.from_numpy(image / 65535 * 2 - 1).permute(2, 0, 1))
+    levels = (expected.permute(1, 2, 0).double().numpy() + 1) * 65535 / 2
+    result = resnet(tiles).pixels(image)
+    assert result.dtype == np.uint16
+    assert np.ptp(result) > 50 * 257
+    assert np.abs(result - levels).max() < 16  # of 65535: float32 by other sums
+
+
 def test_arrays_of_any_layout() -> None:
     array = pixels(6, 8, 3)
     fixed = array.copy()
@@ -95,6 +117,67 @@ def test_a_batch_is_its_images_one_by_one() -> None:
     assert np.abs(together.astype(int) - np.stack(alone).astype(int)).max() <= 1
 
 
+def batch_sizes(translator: Translator) -> list[int]:
+    """Fills with the sizes of the batches that the network is given."""
+    sizes: list[int] = []
+    translator.generator.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    return sizes
+
+
+@pytest.mark.parametrize("draw", [pixels, deep_pixels])
+def test_many_of_one_size_are_one_batch(draw: Callable[..., np.ndarray]) -> None:
+    arrays, translator = list(draw(5, 33, 21, 3)), resnet()
+    alone = [translator.pixels(each) for each in arrays]
+    sizes = batch_sizes(translator)
+    for given in (arrays, tuple(arrays), [np.asfortranarray(each) for each in arrays]):
+        together = translator.many(given)
+        assert [each.dtype for each in together] == [each.dtype for each in arrays]
+        for one, other in zip(together, alone, strict=True):
+            assert furthest(one, other) <= (1 if one.dtype == np.uint8 else 4)
+    assert sizes == [5, 5, 5]
+
+
+def test_many_of_several_sizes_and_depths_keep_their_order() -> None:
+    arrays = [pixels(5, 7, 3), pixels(5, 7, 3) // 2, deep_pixels(5, 7, 3), pixels(7, 5, 3), pixels(5, 7, 3)]
+    translator = inverter()
+    sizes = batch_sizes(translator)
+    for array, result in zip(arrays, translator.many(arrays), strict=True):
+        assert result.dtype == array.dtype
+        assert np.array_equal(result, np.iinfo(array.dtype).max - array)
+    assert sizes == [2, 1, 1, 1]
+    assert translator.many([]) == []
+
+
+def test_many_take_as_large_batches_as_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, translator = list(pixels(8, 16, 16, 3)), resnet()
+    expected, sizes = translator.many(arrays), batch_sizes(translator)
+    monkeypatch.setattr(module, "free_memory", lambda _: translator._bytes(2, 16, 16))
+    for one, other in zip(translator.many(arrays), expected, strict=True):
+        assert furthest(one, other) <= 1
+    assert sizes == [2, 2, 2, 2]
+
+
+def test_many_go_on_with_smaller_batches_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    translator, forward = resnet(), ResNetGenerator.forward
+    arrays = list(pixels(5, 16, 16, 3))
+    expected = translator.many(arrays)
+
+    def hungry(network: ResNetGenerator, images: Tensor) -> Tensor:
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(network, images)
+
+    monkeypatch.setattr(ResNetGenerator, "forward", hungry)
+    for one, other in zip(translator.many(arrays), expected, strict=True):
+        assert furthest(one, other) <= 1
+
+
+@pytest.mark.parametrize("mode", ["exact", "thumbnail"])
+def test_many_by_tiles_are_one_after_another(mode: str, ways: list[tuple[str, dict[str, Any]]]) -> None:
+    resnet(Tiles(mode, 32)).many(list(pixels(3, 16, 16, 3)))
+    assert [name for name, _ in ways] == [mode] * 3
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 3), (17, 31), (5, 64), (16, 16)])
 def test_every_size_comes_back(size: tuple[int, int]) -> None:
     assert resnet().translate(pixels(*size, 3)).shape == (*size, 3)
@@ -109,6 +192,7 @@ def test_every_size_comes_back(size: tuple[int, int]) -> None:
         ([1, 2], "cannot translate a list"),
         (b"bytes", "cannot translate a bytes"),
         (np.zeros((4, 4, 3)), r"got an array float64 \(4, 4, 3\)"),
+        (np.zeros((4, 4, 3), np.int16), r"got an array int16 \(4, 4, 3\): expected uint8 or uint16"),
         (np.zeros((4, 4), np.uint8), r"got an array uint8 \(4, 4\)"),
         (np.zeros((4, 4, 4), np.uint8), r"got an array uint8 \(4, 4, 4\)"),
         (np.zeros((0, 4, 3), np.uint8), r"got an array uint8 \(0, 4, 3\)"),

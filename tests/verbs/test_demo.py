@@ -40,7 +40,7 @@ def test_pictures_run_translations_scores_and_page(tmp_path: Path) -> None:
     assert outcome.finished
     assert len(list((out / "pictures" / "trainA").iterdir())) == 6
     photos = sorted(path.name for path in (out / "pictures" / "testA").iterdir())
-    assert photos == sorted(path.name for path in (out / "translated").iterdir())
+    assert photos == sorted(path.name for path in (out / "translated").glob("*.png"))
     scores = json.loads((out / "scores.json").read_text())
     assert [score["name"] for score in scores][:2] == ["translated", "photo"]
     assert len(scores) == 5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ganstyle.data.images import read_image
+from ganstyle.data.photos import read_provenance
 from ganstyle.translate import translator as translator_module
 from ganstyle.verbs.models import load
 from tests import tiny
@@ -36,7 +38,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files but the ledger."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if not name.startswith("ganstyle-ledger"))
 
 
 def translate(*arguments: str | Path) -> tiny.Ended:
@@ -60,11 +64,11 @@ def test_a_folder(run: Path, photos: Path, tmp_path: Path) -> None:
 def test_a_second_run_skips_and_overwrite_does_not(run: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     translate(photos, out, "--model", run)
-    before = (out / "odd.png").stat().st_mtime_ns
+    before = (out / "odd.png").stat().st_ino  # its times are those of its photo
     assert "0 translated, 4 there already" in translate(photos, out, "--model", run).err
-    assert (out / "odd.png").stat().st_mtime_ns == before
+    assert (out / "odd.png").stat().st_ino == before
     assert "4 translated" in translate(photos, out, "--model", run, "--overwrite").err
-    assert (out / "odd.png").stat().st_mtime_ns > before
+    assert (out / "odd.png").stat().st_ino != before
 
 
 def test_bad_files_are_listed_at_the_end(run: Path, photos: Path, tmp_path: Path) -> None:
@@ -82,7 +86,8 @@ def test_bad_files_are_listed_at_the_end(run: Path, photos: Path, tmp_path: Path
 @pytest.mark.parametrize("format", ["jpeg", "png", "webp", "tiff", "bmp", "gif", "avif"])
 def test_formats(run: Path, photos: Path, tmp_path: Path, format: str) -> None:
     assert translate(photos / "odd.png", tmp_path / "out", "--model", run, "--format", format).code == 0
-    (made,) = (tmp_path / "out").iterdir()
+    (name,) = names(tmp_path / "out")
+    made = tmp_path / "out" / name
     assert read_image(made).metadata.format == format
     assert read_image(made).metadata.size == (31, 17)
 
@@ -117,8 +122,8 @@ def test_an_exported_model_gives_the_same_files(run: Path, photos: Path, tmp_pat
     ended = tiny.ganstyle("export", run, model)
     assert ended.code == 0, ended.err
     assert "direction ab, step 4, EMA weights" in ended.err
-    translate(photos, tmp_path / "one", "--model", run)
-    translate(photos, tmp_path / "two", "--model", model)
+    translate(photos, tmp_path / "one", "--model", run, "--no-provenance")
+    translate(photos, tmp_path / "two", "--model", model, "--no-provenance")
     assert names(tmp_path / "one") == names(tmp_path / "two")
     for name in names(tmp_path / "one"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -239,3 +244,164 @@ def test_files_of_other_kinds_come_out_right(run: Path, tmp_path: Path) -> None:
     assert translate(photos, tmp_path / "out", "--model", run).code == 0
     sizes = {name: read_image(tmp_path / "out" / name).metadata.size for name in names(tmp_path / "out")}
     assert sizes == {"grey.png": (20, 12), "palette.gif": (20, 12), "alpha.webp": (20, 12), "turned.jpg": (12, 20)}
+
+
+def rows_of(out: Path) -> list[dict[str, object]]:
+    lines = (out / "ganstyle-ledger.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row for line in lines if "file" in (row := json.loads(line))]
+
+
+def test_the_ledger_tells_what_became_of_each_file(run: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "bad.png").write_bytes(b"no picture")
+    assert translate(photos, tmp_path / "out", "--model", run).code == 1
+    rows = {row["file"]: row for row in rows_of(tmp_path / "out")}
+    assert set(rows) == set(names(photos))
+    assert {name for name, row in rows.items() if row["status"] == "failed"} == {"bad.png"}
+
+
+def test_what_failed_is_left_until_it_is_asked_for_or_changes(run: Path, photos: Path, tmp_path: Path) -> None:
+    out, bad = tmp_path / "out", photos / "bad.png"
+    bad.write_bytes(b"no picture")
+    translate(photos, out, "--model", run)
+    again = translate(photos, out, "--model", run)
+    assert again.code == 1
+    assert "0 translated, 4 there already, 1 failed before (--retry-failed tries again)" in again.err
+    assert "1 failed\n" in translate(photos, out, "--model", run, "--retry-failed").err
+    tiny.picture(9, 9).save(bad)
+    ended = translate(photos, out, "--model", run)
+    assert ended.code == 0
+    assert "1 translated, 4 there already" in ended.err
+
+
+def test_other_settings_in_the_same_folder_are_refused(run: Path, photos: Path, tmp_path: Path) -> None:
+    translate(photos, tmp_path / "out", "--model", run)
+    ended = translate(photos, tmp_path / "out", "--model", run, "--strength", "0.5")
+    assert ended.code == 2
+    assert "made with other settings (strength 1.0 -> 0.5)" in ended.err
+    assert "--overwrite" in ended.err
+
+
+def test_strength(run: Path, photos: Path, tmp_path: Path) -> None:
+    made = {}
+    for strength in ("0", "0.5", "1"):
+        assert translate(photos, tmp_path / strength, "--model", run, "--strength", strength).code == 0
+        made[strength] = read_image(tmp_path / strength / "odd.png").pixels.astype(int)
+    assert np.array_equal(made["0"], read_image(photos / "odd.png").pixels)
+    low, high = np.minimum(made["0"], made["1"]), np.maximum(made["0"], made["1"])
+    assert ((made["0.5"] >= low) & (made["0.5"] <= high)).all()
+    assert not np.array_equal(made["0.5"], made["1"])
+
+
+def test_match_colours_makes_grey_of_a_grey_photo(run: Path, tmp_path: Path) -> None:
+    tiny.picture(12, 14).convert("L").convert("RGB").save(tmp_path / "grey.png")
+    for spelling in ("--match-colours", "--match-colors"):
+        out = tmp_path / f"{spelling}.png"
+        assert translate(tmp_path / "grey.png", out, "--model", run, spelling).code == 0
+        pixels = read_image(out).pixels.astype(int)
+        assert np.ptp(pixels, axis=2).max() <= 1
+    assert translate(tmp_path / "grey.png", tmp_path / "plain.png", "--model", run).code == 0
+    assert np.ptp(read_image(tmp_path / "plain.png").pixels.astype(int), axis=2).max() > 1
+
+
+def test_a_mask(run: Path, photos: Path, tmp_path: Path) -> None:
+    """The left half is kept; single photos and folders take masks in their own way."""
+    mask = np.zeros((17, 31), np.uint8)
+    mask[:, 16:] = 255
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(mask).save(tmp_path / "masks" / "odd.png")
+    plain = tmp_path / "plain.png"
+    assert translate(photos / "odd.png", plain, "--model", run).code == 0
+    for place in ("masks", "masks/odd.png"):
+        out = tmp_path / f"{Path(place).name}-out.png"
+        words = ("--mask", tmp_path / place, "--feather", "0")
+        assert translate(photos / "odd.png", out, "--model", run, *words).code == 0
+        pixels = read_image(out).pixels
+        assert np.array_equal(pixels[:, :16], read_image(photos / "odd.png").pixels[:, :16])
+        assert np.array_equal(pixels[:, 16:], read_image(plain).pixels[:, 16:])
+    ended = translate(photos, tmp_path / "out", "--model", run, "--mask", tmp_path / "masks")
+    assert ended.code == 1
+    assert "1 translated, 3 failed" in ended.err
+    assert "no mask for it: expected" in ended.err
+
+
+def test_keep_without_its_weights_says_where_they_go(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
+    ended = translate(
+        photos, tmp_path / "out", "--model", run, "--keep", "person", "--segmentation", tmp_path / "no.pth"
+    )
+    assert ended.code == 2
+    assert "no.pth" in ended.err
+    ended = translate(photos, tmp_path / "out", "--model", run, "--keep", "persn")
+    assert ended.code == 2
+    assert "did you mean 'person'" in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_size_makes_photos_smaller_and_never_larger(run: Path, photos: Path, tmp_path: Path) -> None:
+    assert translate(photos, tmp_path / "out", "--model", run, "--size", "20").code == 0
+    sizes = {name: read_image(tmp_path / "out" / name).metadata.size for name in names(photos)}
+    assert sizes == {"one.png": (1, 1), "odd.png": (20, 11), "deep/strip.png": (20, 1), "deep/er/tall.jpg": (1, 20)}
+
+
+def test_metadata_and_provenance(run: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E], exif[0x8825] = "the harbour", {1: "N", 2: (52.0, 31.0, 12.5), 3: "E", 4: (13.0, 24.0, 36.0)}
+    tiny.picture(20, 30).save(tmp_path / "photo.jpg", exif=exif.tobytes(), dpi=(300, 300))
+    os.utime(tmp_path / "photo.jpg", (1_000_000_000, 1_000_000_000))
+
+    def made(name: str, *words: str) -> Path:
+        assert translate(tmp_path / "photo.jpg", tmp_path / name, "--model", run, *words).code == 0
+        return tmp_path / name
+
+    kept = made("kept.jpg")
+    with Image.open(kept) as image:
+        assert image.getexif()[0x010E] == "the harbour"
+        assert 0x8825 not in image.getexif()
+        assert image.info["dpi"] == (300, 300)
+    assert kept.stat().st_mtime == 1_000_000_000
+    note = read_provenance(kept)
+    assert note is not None
+    assert (note["direction"], note["step"]) == ("ab", "4")
+    with Image.open(made("gps.jpg", "--keep-gps")) as image:
+        assert image.getexif().get_ifd(0x8825)[1] == "N"
+    bare = made("bare.jpg", "--strip-metadata", "--no-provenance")
+    with Image.open(bare) as image:
+        assert dict(image.getexif()) == {}
+    assert bare.stat().st_mtime > 1_000_000_000
+    assert read_provenance(bare) is None
+
+
+def test_shards_are_disjoint_and_complete(run: Path, photos: Path, tmp_path: Path) -> None:
+    made: list[str] = []
+    for shard in ("1/3", "2/3", "3/3"):
+        assert translate(photos, tmp_path / "out", "--model", run, "--shard", shard).code == 0
+        made = names(tmp_path / "out")
+    assert made == names(photos)
+    assert len(list((tmp_path / "out").glob("ganstyle-ledger.*-of-3.jsonl"))) == 3
+    assert "0 translated, 4 there already" in translate(photos, tmp_path / "out", "--model", run).err
+
+
+@pytest.mark.parametrize("shard", ["4/3", "0/3", "half", "auto"])
+def test_wrong_shards(run: Path, photos: Path, tmp_path: Path, shard: str) -> None:
+    ended = translate(photos, tmp_path / "out", "--model", run, "--shard", shard)
+    assert ended.code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_lists_and_writes_nothing(run: Path, photos: Path, tmp_path: Path) -> None:
+    ended = translate(photos, tmp_path / "out", "--model", run, "--dry-run")
+    assert ended.code == 0, ended.err
+    assert len(ended.out.splitlines()) == len(names(photos)) + 1
+    assert "odd.png: to translate, 0.00 MP" in ended.out
+    assert "4 to translate" in ended.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_writes_a_page(run: Path, photos: Path, tmp_path: Path) -> None:
+    translate(photos, tmp_path / "out", "--model", run)
+    ended = tiny.ganstyle("compare", tmp_path / "out", photos, "--page", tmp_path / "page.html")
+    assert ended.code == 0, ended.err
+    assert "4 pairs" in ended.err
+    assert "odd.png" in (tmp_path / "page.html").read_text(encoding="utf-8")
