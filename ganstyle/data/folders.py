@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ganstyle.data.images import SUFFIXES, Unreadable, read_size
+from ganstyle.data.pixels import within
 
 # Headers come from disks and networks that answer several questions at once.
 HEADER_THREADS = 8
@@ -54,24 +55,32 @@ def _walk(folder: Path, left_out: set[str]) -> Iterator[Path]:
                     yield path
 
 
-def megapixels_of(paths: Sequence[Path], *, longest_px: int | None = None) -> list[float]:
-    """Each image's megapixels by its header; 0 for what cannot be read.
+def sizes_of(paths: Sequence[Path], *, longest_px: int | None = None) -> list[tuple[int, int] | None]:
+    """Each image's (width, height) upright by its header; None for what cannot be read.
 
     Args:
         paths: image files.
         longest_px: as they are read with their longer side reduced to so much.
     """
 
-    def megapixels(path: Path) -> float:
+    def size(path: Path) -> tuple[int, int] | None:
         try:
-            width, height = read_size(path)
+            return within(read_size(path), longest_px)
         except Unreadable:
-            return 0.0
-        scale = min(1.0, longest_px / max(width, height)) if longest_px else 1.0
-        return width * height * scale**2 / 1e6
+            return None
 
     with ThreadPoolExecutor(HEADER_THREADS) as threads:
-        return list(threads.map(megapixels, paths))
+        return list(threads.map(size, paths))
+
+
+def megapixels_of(paths: Sequence[Path], *, longest_px: int | None = None) -> list[float]:
+    """Each image's megapixels, as `sizes_of`; 0 for what cannot be read."""
+    return [megapixels(size) for size in sizes_of(paths, longest_px=longest_px)]
+
+
+def megapixels(size: tuple[int, int] | None) -> float:
+    """Of an image of this size; 0 where it is unknown."""
+    return 0.0 if size is None else size[0] * size[1] / 1e6
 
 
 def folds_names(folder: Path) -> bool:

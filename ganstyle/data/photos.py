@@ -28,7 +28,7 @@ from ganstyle.data.images import DEFAULT_MAX_PIXELS
 from ganstyle.data.metadata import Keeping, Source, note_in
 from ganstyle.data.opening import bits_of, check_size, mend_transparent_colour, opened, reading
 from ganstyle.data.photo_encoding import encode_photo
-from ganstyle.data.pixels import Unreadable, orientation, resize, straight, turn
+from ganstyle.data.pixels import Unreadable, orientation, resize, straight, turn, within
 from ganstyle.data.profiles import adobe_rgb
 from ganstyle.data.tiff import orientation_of, read_tags, read_with_opencv, size_of
 
@@ -128,7 +128,7 @@ def _read(file: BinaryIO, longest_px: int | None, max_pixels: int) -> Photo:
 def _plain_photo(image: Image.Image, file: BinaryIO, longest_px: int | None) -> Photo:
     size, mode, bits = image.size, image.mode, bits_of(image)
     if longest_px is not None and isinstance(image, JpegImageFile):
-        image.draft(None, _within(size, longest_px))
+        image.draft(None, within(size, longest_px))
     mend_transparent_colour(image)
     image.load()
     if not image.info.get("icc_profile") and names_adobe_rgb(image.info.get("exif")):
@@ -180,18 +180,10 @@ def _writable(values: np.ndarray) -> np.ndarray:
     return values if values.flags.writeable and values.flags.owndata else values.copy()
 
 
-def _within(size: tuple[int, int], longest_px: int | None) -> tuple[int, int]:
-    """The size with its longer side brought down to `longest_px`, if it is longer."""
-    longest = max(size)
-    if longest_px is None or longest <= longest_px:
-        return size
-    return max(1, round(size[0] * longest_px / longest)), max(1, round(size[1] * longest_px / longest))
-
-
 def _reduced(
     pixels: np.ndarray, alpha: np.ndarray | None, longest_px: int | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    height, width = _within(pixels.shape[:2], longest_px)
+    height, width = within(pixels.shape[:2], longest_px)
     if (height, width) == pixels.shape[:2]:
         return pixels, alpha
     if pixels.dtype == np.uint16:

@@ -84,6 +84,14 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.array(to_pil(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
+def within(size: tuple[int, int], longest_px: int | None) -> tuple[int, int]:
+    """A size with its longer side brought down to `longest_px`, if it is longer."""
+    longest = max(size)
+    if longest_px is None or longest <= longest_px:
+        return size
+    return max(1, round(size[0] * longest_px / longest)), max(1, round(size[1] * longest_px / longest))
+
+
 def flatten(image: Image.Image, background: Colour) -> tuple[np.ndarray, bool]:
     """A loaded image as (H, W, 3) uint8 sRGB, not yet upright, and whether an ICC profile changed its colours."""
     pixels, alpha, converted = straight(image)

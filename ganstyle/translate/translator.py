@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ganstyle.base.errors import UserError
 from ganstyle.data.tensors import is_out_of_memory, to_pixels, to_tensor
+from ganstyle.translate.compiling import CompiledForSizes
 from ganstyle.translate.exact import translate_exact
 from ganstyle.translate.facts import ModelFacts
 from ganstyle.translate.kinds import in_batches, translate_any
@@ -66,6 +67,7 @@ class Translator:
     ) -> None:
         self.generator = generator.eval().requires_grad_(False).to(device)
         self.spec, self.facts, self.device, self.tiles = spec, facts, device, tiles or Tiles()
+        self._network: Callable[[Tensor], Tensor] = self.generator  # for whole images
 
     def translate(self, image: Any) -> Any:
         """Translate what is given and give back the same kind.
@@ -106,6 +108,10 @@ class Translator:
                 raise
             raise UserError(f"{width} x {height} px: out of memory on {self.device}; {MEMORY_ADVICE}") from error
 
+    def compile_for(self, sizes: Collection[tuple[int, int]], say: Callable[[str], None]) -> None:
+        """Compile for whole images of these (height, width), each when the first one comes; see `CompiledForSizes`."""
+        self._network = CompiledForSizes(self.generator, sizes, say)
+
     def many(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Translate arrays as `pixels` does, those of one size and dtype in one batch where that fits whole.
 
@@ -143,7 +149,7 @@ class Translator:
 
     @torch.no_grad()
     def _whole(self, batch: np.ndarray) -> np.ndarray:
-        return to_pixels(self.generator(to_tensor(batch, self.device)), batch.dtype)
+        return to_pixels(self._network(to_tensor(batch, self.device)), batch.dtype)
 
     def _whole_if_it_fits(self, batch: np.ndarray) -> np.ndarray | None:
         """The translated images; None when memory ran out. What was held for them is free once this has returned."""

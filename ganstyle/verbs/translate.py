@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ganstyle import __version__
-from ganstyle.data.folders import megapixels_of
+from ganstyle.data.folders import megapixels, sizes_of
 from ganstyle.data.outputs import Task, is_single, plan
 from ganstyle.data.photos import Keeping, Photo, read_photo, write_photo
 from ganstyle.translate.folder import Progress, Report, translate_tasks
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # On a GPU small images leave most of it idle; on a CPU a batch takes as long as its images one by one.
 CUDA_BATCH = 8
 TRIAL_PX = 256
+LEAST_TO_COMPILE_MP = 10
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,26 @@ class Job:
     Args:
         translator: the model.
         tasks: what to make of what, of this shard.
-        megapixels: of each task, as it will be read.
+        sizes: (width, height) of each task's photo as it will be read; None where its header cannot be.
         stages: how one file is read, computed and written.
         ledger: where it is noted; None where the output is one named file.
         overwrite: make again what is there.
         retry_failed: try again what failed before.
+        say: told one line at a time of what people should know.
     """
 
     translator: Translator | OnnxTranslator
     tasks: Sequence[Task]
-    megapixels: Sequence[float]
+    sizes: Sequence[tuple[int, int] | None]
     stages: Stages[Task, Photo]
     ledger: Ledger | None
     overwrite: bool
     retry_failed: bool
+    say: Callable[[str], None]
 
     def run(self, advance: Callable[[Progress], None] = lambda _: None) -> Report:
         """Translate; `advance` is called after each file."""
+        _compile_where_it_pays(self.translator, self.sizes, self.say)
         return translate_tasks(
             self.tasks,
             self.stages,
@@ -62,7 +66,7 @@ class Job:
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,
             limits=Limits(batch=CUDA_BATCH if "cuda" in str(self.translator.device) else 1),
-            sizes={task.source: size for task, size in zip(self.tasks, self.megapixels, strict=True)},
+            sizes={task.source: megapixels(size) for task, size in zip(self.tasks, self.sizes, strict=True)},
             advance=advance,
         )
 
@@ -73,7 +77,7 @@ class Job:
             ledger=self.ledger,
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,
-            sizes=self.megapixels,
+            sizes=[megapixels(size) for size in self.sizes],
             seconds_per_megapixel=_seconds_per_megapixel(self.translator) if self.tasks else None,
         )
 
@@ -179,8 +183,8 @@ def prepare(
     }
     note = _note(translator, Path(model), digest, strength) if provenance else None
     keeping = Keeping(metadata=metadata, gps=gps, grey=grey, quality=quality, provenance=note)
-    sizes = megapixels_of([task.source for task in tasks], longest_px=size_px)
-    own = share(list(range(len(tasks))), sizes, place)
+    sizes = sizes_of([task.source for task in tasks], longest_px=size_px)
+    own = share(list(range(len(tasks))), [megapixels(size) for size in sizes], place)
     return Job(
         translator,
         [tasks[number] for number in own],
@@ -189,6 +193,7 @@ def prepare(
         None if single else Ledger(output, source, settings, shard=place, say=say),
         overwrite,
         retry_failed,
+        say,
     )
 
 
@@ -221,6 +226,21 @@ def _note(translator: Translator | OnnxTranslator, model: Path, digest: str, str
         "weights": "EMA" if facts.averaged else "raw",
         "strength": f"{strength:g}",
     }
+
+
+def _compile_where_it_pays(
+    translator: Translator | OnnxTranslator, sizes: Sequence[tuple[int, int] | None], say: Callable[[str], None]
+) -> None:
+    """Only torch compiles, and only where so much is to be done that finding out costs next to nothing."""
+    if isinstance(translator, OnnxTranslator) or sum(map(megapixels, sizes)) < LEAST_TO_COMPILE_MP:
+        return
+    from ganstyle.translate.compiling import sizes_to_compile  # noqa: PLC0415 - imports torch
+
+    shapes = [None if size is None else (size[1], size[0]) for size in sizes]
+    chosen = sizes_to_compile(shapes, _seconds_per_megapixel(translator), translator.device)
+    if chosen:
+        say(f"compiling for {', '.join(f'{width} x {height}' for height, width in chosen)} px, which many photos have")
+        translator.compile_for(chosen, say)
 
 
 def _seconds_per_megapixel(translator: Translator | OnnxTranslator) -> float:

@@ -4,15 +4,19 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ganstyle.data.images import read_image
 from ganstyle.data.photos import read_provenance
+from ganstyle.translate import compiling
 from ganstyle.translate import translator as translator_module
+from ganstyle.verbs import translate as translate_module
 from ganstyle.verbs.models import load
 from tests import tiny
 
@@ -405,3 +409,23 @@ def test_compare_writes_a_page(run: Path, photos: Path, tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     assert "4 pairs" in ended.err
     assert "odd.png" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_many_photos_of_a_size_are_compiled_for_and_without_a_compiler_all_is_eager(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> Callable[[object], object]:
+        def call(_: object) -> object:
+            raise RuntimeError("no C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(compiling, "COMPILE_S", {"cpu": 0.0})
+    assert "compil" not in translate(photos, tmp_path / "few", "--model", run).err
+    monkeypatch.setattr(translate_module, "LEAST_TO_COMPILE_MP", 0)
+    ended = translate(photos / "odd.png", tmp_path / "odd.png", "--model", run)
+    assert ended.code == 0, ended.err
+    assert "compiling for 31 x 17 px" in ended.err
+    assert "no compiler that works here (no C++ compiler): translating runs eager" in ended.err
+    assert (tmp_path / "odd.png").read_bytes() == (tmp_path / "few" / "odd.png").read_bytes()
