@@ -62,8 +62,22 @@ def drop_leftovers(folder: Path, *, older_than_s: float = 0) -> None:
     oldest = time.time() - older_than_s
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
-            if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime <= oldest:
+            if TEMPORARY.fullmatch(path.name) and changed_at(path) <= oldest:
                 path.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; `UserError` where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror or one_line(error)}") from error
+
+
+def changed_at(path: Path) -> float:
+    """When anything of a file was changed last, its times too: a file may get those of another while it is written."""
+    status = path.stat()
+    return max(status.st_mtime, status.st_ctime)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -183,7 +183,8 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
         shard=shard,
         say=say,
     )
-    say(f"{len(job.tasks)} files with {job.translator.facts}, on {job.translator.device}")
+    count = f"{len(job.tasks)} {'file' if len(job.tasks) == 1 else 'files'}"
+    say(f"{count} with {job.translator.facts}, on {job.translator.device}")
     if dry_run:
         for line in job.forecast().lines():
             typer.echo(printable(line))
@@ -191,15 +192,23 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
     with FileProgress() as progress:
         report = job.run(progress.advance)
     _tell(report)
-    if report.failed or report.failed_before:
+    if report.skipped and job.ledger is None:
+        say(f"{job.tasks[0].target} is there already, whatever made it: --overwrite makes it again")
+    # torchrun ends all other processes when one fails, and their photos are good.
+    if (report.failed or report.failed_before) and "TORCHELASTIC_RUN_ID" not in os.environ:
         raise typer.Exit(1)
 
 
 def _tell(report: Report) -> None:
     say(str(report))
-    notes = Counter(note for _, note in report.notes)
-    for note, count in notes.most_common(MOST_NOTES):
-        say(printable(f"note: {note} ({count} {'file' if count == 1 else 'files'})"))
+    files: dict[str, list[Path]] = {}
+    for path, note in report.notes:
+        files.setdefault(note, []).append(path)
+    for note, paths in list(files.items())[:MOST_NOTES]:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        say(printable(f"note: {note} ({paths[0]}{more})"))
+    if len(files) > MOST_NOTES:
+        say(f"and {len(files) - MOST_NOTES} other notes: ganstyle-ledger.jsonl has them all")
     for path, reason in report.failed:
         say(printable(f"failed: {path}: {reason}"))
 

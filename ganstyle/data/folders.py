@@ -83,13 +83,18 @@ def megapixels(size: tuple[int, int] | None) -> float:
     return 0.0 if size is None else size[0] * size[1] / 1e6
 
 
+def nearest_folder(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next((each for each in (folder, *folder.absolute().parents) if each.is_dir()), Path(folder.anchor))
+
+
 def folds_names(folder: Path) -> bool:
     """Whether names that differ only in upper and lower case would be one file in a folder that may not exist yet.
 
     What is in the nearest folder that exists is asked whether it answers to its name in swapped case, and where
     nothing is in it, the folder itself.
     """
-    exists = next((each for each in (folder, *folder.absolute().parents) if each.is_dir()), Path(folder.anchor))
+    exists = nearest_folder(folder)
     names = _names(exists)
     for place in (*(exists / name for name in names), exists.absolute()):
         swapped = place.name.swapcase()

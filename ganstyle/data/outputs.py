@@ -103,6 +103,8 @@ def distinct(
 ) -> tuple[list[Task], list[Task]]:
     """A target of its own for each image: of two that would be one file, the later one gets another name.
 
+    An image that can keep its name does, before others are named.
+
     `a.jpg` and `a.webp` that would both become `a.png`: the later one keeps its old suffix, `a.webp.png`. What is
     still taken is numbered, `a-2.png`; names that are too long lose the end of their stem.
 
@@ -117,17 +119,18 @@ def distinct(
     """
     same = identity(output)
     taken = {same(folder.as_posix()) for folder in {parent for _, place in images for parent in place.parents}}
-    tasks, changes = [], []
-    for source, place in images:
+    found: dict[Path, Path] = {}
+    # Those that keep their own name come first, so that it is not taken from them.
+    for _, place in sorted(images, key=lambda image: _renamed(image[1], format) != image[1]):
         natural = _renamed(place, format)
-        for candidate in _candidates(natural, source.name):
+        for candidate in _candidates(natural, place.name):
             key = same(candidate.as_posix())
             if key not in taken:
                 break
         taken.add(key)
-        tasks.append(Task(source, output / candidate))
-        if candidate != natural:
-            changes.append(tasks[-1])
+        found[place] = candidate
+    tasks = [Task(source, output / found[place]) for source, place in images]
+    changes = [task for task, (_, place) in zip(tasks, images, strict=True) if found[place] != _renamed(place, format)]
     return tasks, changes
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ganstyle.base.errors import UserError, one_line
-from ganstyle.base.files import drop_leftovers
+from ganstyle.base.files import drop_leftovers, make_folder
 from ganstyle.data.folders import megapixels_of
 from ganstyle.data.images import Unreadable
 from ganstyle.data.outputs import Task
@@ -149,7 +149,7 @@ class _Run:
         self.stages, self.ledger, self.sizes, self.teller = stages, ledger, sizes, teller
         self.report = Report()
         self.seconds: defaultdict[Path, float] = defaultdict(float)  # of each source, until it is done
-        self.broken = 0
+        self.broken: list[tuple[Task, str]] = []  # not computed, by whatever fault; not noted yet
 
     def leave(self, task: Task, fate: Fate) -> None:
         """Count a file that is left as it is."""
@@ -171,6 +171,7 @@ class _Run:
             )
         except UserError as error:
             raise UserError(f"{error} ({self.report} before it; the same command goes on from there)") from error
+        self.note_broken()
 
     def read(self, task: Task) -> Any:
         with self.timed(task):
@@ -179,12 +180,12 @@ class _Run:
     def compute(self, photos: Sequence[tuple[Task, Any]]) -> Sequence[np.ndarray]:
         with self.timed(*(task for task, _ in photos)):
             results = self.stages.compute(photos)
-        self.broken = 0
+        self.note_broken()
         return results
 
     def write(self, task: Task, photo: Any, pixels: np.ndarray) -> list[str]:
         with self.timed(task):
-            _make_folder(task.target.parent)
+            make_folder(task.target.parent)
             notes = self.stages.write(task, photo, pixels)
         if self.ledger is not None:  # at once, and not when the computing thread comes to it
             height, width = photo.pixels.shape[:2]
@@ -209,19 +210,31 @@ class _Run:
             self.report.notes += [(task.source, note) for note in passed.notes]
             self.teller.tell(str(task.source), self.sizes[task.source])
             return
-        reason = str(error) if isinstance(error, Unreadable | UserError) else _unexpected(error)
+        told = isinstance(error, Unreadable | UserError)
+        reason = str(error) if told else _unexpected(error)
         self.report.failed.append((task.source, reason))
+        self.teller.tell(f"{task.source}: {reason}", self.sizes[task.source])
+        if passed.stage == "compute" and not told:
+            self.broken.append((task, reason))
+            self.stop_where_all_break(reason)
+        else:
+            self.note(task, reason)
+
+    def stop_where_all_break(self, reason: str) -> None:
+        """The model's or the device's fault is not noted as that of the photos: the same command tries them again."""
+        if len(self.broken) >= MOST_BROKEN:
+            count = len(self.broken)
+            raise UserError(f"{count} files in a row could not be translated: {reason}")
+
+    def note_broken(self) -> None:
+        """Others could be computed, so it was these photos' own fault."""
+        for task, reason in self.broken:
+            self.note(task, reason)
+        self.broken = []
+
+    def note(self, task: Task, reason: str) -> None:
         if self.ledger is not None:
             self.ledger.failed(task, reason)
-        self.teller.tell(f"{task.source}: {reason}", self.sizes[task.source])
-        self.count_broken(passed.stage, error, reason)
-
-    def count_broken(self, stage: str, error: Exception, reason: str) -> None:
-        if stage != "compute" or isinstance(error, Unreadable | UserError):
-            return
-        self.broken += 1
-        if self.broken >= MOST_BROKEN:
-            raise UserError(f"{self.broken} files in a row could not be translated: {reason}")
 
 
 def _stops_all(error: Exception) -> bool:
@@ -234,13 +247,6 @@ def _unexpected(error: Exception) -> str:
     text = one_line(error)
     name = type(error).__name__
     return text if text == name else f"{name}: {text}"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def _drop_leftovers(tasks: Sequence[Task], age_s: float) -> None:

@@ -30,10 +30,12 @@ class Forecast:
     Attributes:
         files: in the order of the tasks.
         seconds_per_megapixel: as measured or guessed; None where it is unknown.
+        tells_bytes: whether files become about as large as their sources.
     """
 
     files: Sequence[Expected]
     seconds_per_megapixel: float | None = None
+    tells_bytes: bool = True
 
     @property
     def to_translate(self) -> list[Expected]:
@@ -66,7 +68,7 @@ class Forecast:
         counts = Counter(file.fate for file in self.files)
         parts = [f"{counts[Fate.TRANSLATE]} to translate: {self.megapixels:.1f} MP"]
         parts += [_duration(self.seconds)] if self.seconds is not None else []
-        parts += [f"about {self.bytes / 1e6:.1f} MB to write"]
+        parts += [f"about {self.bytes / 1e6:.1f} MB to write"] if self.tells_bytes else []
         parts += [f"{counts[fate]} {fate.value}" for fate in Fate if fate is not Fate.TRANSLATE and counts[fate]]
         return ", ".join(parts)
 
@@ -78,6 +80,8 @@ def forecast(
     overwrite: bool = False,
     retry_failed: bool = False,
     sizes: Sequence[float] | None = None,
+    originals: Sequence[float] | None = None,
+    tells_bytes: bool = True,
     seconds_per_megapixel: float | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Forecast:
@@ -88,7 +92,9 @@ def forecast(
         ledger: as there.
         overwrite: as there.
         retry_failed: as there.
-        sizes: megapixels of each task's source; by default its header is asked.
+        sizes: megapixels of each task's source as it is read; by default its header is asked.
+        originals: the same before any is made smaller; `sizes` by default.
+        tells_bytes: whether files become about as large as their sources.
         seconds_per_megapixel: of the model on this machine, where it is known.
         max_pixels: larger images are not read.
 
@@ -98,10 +104,10 @@ def forecast(
     fates = fates_of(tasks, ledger, overwrite=overwrite, retry_failed=retry_failed)
     sizes = megapixels_of([task.source for task in tasks]) if sizes is None else sizes
     files = []
-    for task, fate, size in zip(tasks, fates, sizes, strict=True):
-        large = fate is Fate.TRANSLATE and size * 1e6 > max_pixels
+    for task, fate, size, original in zip(tasks, fates, sizes, originals or sizes, strict=True):
+        large = fate is Fate.TRANSLATE and original * 1e6 > max_pixels
         files.append(Expected(task, Fate.LARGE if large else fate, size, _bytes(task.source)))
-    return Forecast(files, seconds_per_megapixel)
+    return Forecast(files, seconds_per_megapixel, tells_bytes)
 
 
 def _bytes(path: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ganstyle.base.errors import UserError
+from ganstyle.base.files import make_folder
+from ganstyle.data.folders import nearest_folder
 from ganstyle.data.tensors import is_out_of_memory, to_pixels, to_tensor
 from ganstyle.translate.compiling import CompiledForSizes
 from ganstyle.translate.exact import translate_exact
@@ -35,12 +37,14 @@ class Tiles:
         mode: `none`, `auto` (whole where that fits, else exact, else thumbnail), `exact` or `thumbnail`; see
             `plan_tiles`.
         tile_px: the side of a tile; None for a good one.
-        scratch: a folder for what does not fit the memory; without one nothing is put on disk.
+        scratch: a folder for what does not fit the memory, made when it is needed; without one nothing is put on disk.
+        say: told when `auto` takes a way that does not give the whole image's result.
     """
 
     mode: str = "auto"
     tile_px: int | None = None
     scratch: Path | None = None
+    say: Callable[[str], None] = field(default=lambda _: None, compare=False)
 
     def __post_init__(self) -> None:
         check_tiles(self.mode, self.tile_px)
@@ -122,9 +126,12 @@ class Translator:
 
     def _together(self, batch: np.ndarray) -> np.ndarray | None:
         """The translated batch (N, H, W, 3); None where it is to be translated by tiles, or does not fit."""
+        return self._whole_if_it_fits(batch) if self.takes_whole(*batch.shape[:3]) else None
+
+    def takes_whole(self, batch: int, height: int, width: int) -> bool:
+        """Whether so many images of this size are translated at once, as far as can be told before."""
         free = free_memory(self.device)
-        fits = free is None or self._bytes(*batch.shape[:3]) <= free
-        return self._whole_if_it_fits(batch) if fits and self.tiles.mode in TAKE_WHOLE else None
+        return self.tiles.mode in TAKE_WHOLE and (free is None or self._bytes(batch, height, width) <= free)
 
     def _as_planned(self, pixels: np.ndarray) -> np.ndarray:
         height, width = pixels.shape[:2]
@@ -136,6 +143,10 @@ class Translator:
             if translated is not None:
                 return translated[0]
             plan = plan_without_whole(tile_px, needs, self._free())
+        if plan.way == "thumbnail" and mode == "auto":
+            self.tiles.say(
+                f"{width} x {height} px: by a thumbnail's statistics, as memory and disk are short for exact"
+            )
         return WAYS[plan.way](self, pixels, plan)
 
     def _free(self) -> Free:
@@ -143,7 +154,7 @@ class Translator:
         return Free(
             device=free_memory(self.device),
             host=free_memory(torch.device("cpu")),
-            disk=shutil.disk_usage(scratch).free if scratch is not None and scratch.is_dir() else 0,
+            disk=0 if scratch is None else shutil.disk_usage(nearest_folder(scratch)).free,
             shared=self.device.type != "cuda",
         )
 
@@ -162,6 +173,8 @@ class Translator:
 
     def _exact(self, pixels: np.ndarray, plan: Plan) -> np.ndarray:
         scratch = self.tiles.scratch if plan.on_disk else None
+        if scratch is not None:
+            make_folder(scratch)
         return translate_exact(self.generator, pixels, device=self.device, tile_px=plan.tile_px, scratch=scratch)
 
     def _thumbnail(self, pixels: np.ndarray, plan: Plan) -> np.ndarray:

@@ -36,6 +36,8 @@ class Edit:
 
     def __call__(self, source: Path, photo: np.ndarray, translated: np.ndarray) -> np.ndarray:
         """Both are uint8 or uint16 (H, W, 3) of one size and dtype, and so is the result."""
+        if self.strength == 1 and not self.match_colours and not self.weights:
+            return translated
         if self.match_colours:
             translated = keep_colours(photo, translated)
         weight: float | np.ndarray = self.strength

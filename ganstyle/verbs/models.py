@@ -30,6 +30,7 @@ def load(
     tile: str = "auto",
     tile_px: int | None = None,
     scratch: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Translator:
     """A model that is ready to translate.
 
@@ -42,11 +43,12 @@ def load(
         tile: how large images are translated: none, auto, exact or thumbnail.
         tile_px: the side of their tiles; None for a good one.
         scratch: a folder where `exact` may keep on disk what does not fit the memory.
+        say: told when `auto` takes a way that does not give the whole image's result.
 
     Raises:
         UserError: there is no such model, checkpoint or direction, or the file cannot be used.
     """
-    path, tiles = Path(model), Tiles(tile, tile_px, scratch)
+    path, tiles = Path(model), Tiles(tile, tile_px, scratch, say)
     target = available_device(device)
     if path.is_dir():
         name, file = _checkpoint_file(path, checkpoint)

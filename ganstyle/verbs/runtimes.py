@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def load(
     tile: str = "auto",
     tile_px: int | None = None,
     scratch: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Translator | OnnxTranslator:
     """A model that is ready to translate.
 
@@ -39,6 +41,7 @@ def load(
         tile: as `ganstyle.verbs.models.load` takes it; ONNX Runtime translates images whole.
         tile_px: as `ganstyle.verbs.models.load` takes it.
         scratch: as `ganstyle.verbs.models.load` takes it.
+        say: as `ganstyle.verbs.models.load` takes it.
 
     Raises:
         UserError: there is no such model, or it is of another runtime than the one that was asked for.
@@ -64,6 +67,7 @@ def load(
         tile=tile,
         tile_px=tile_px,
         scratch=scratch,
+        say=say,
     )
 
 

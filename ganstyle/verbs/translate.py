@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +15,15 @@ from ganstyle import __version__
 from ganstyle.data.folders import megapixels, sizes_of
 from ganstyle.data.outputs import Task, is_single, plan
 from ganstyle.data.photos import Keeping, Photo, read_photo, write_photo
+from ganstyle.data.pixels import within
 from ganstyle.translate.folder import Progress, Report, translate_tasks
 from ganstyle.translate.forecast import Forecast, forecast
-from ganstyle.translate.ledger import Ledger
+from ganstyle.translate.ledger import Fate, Ledger, fates_of
 from ganstyle.translate.onnx_runtime import OnnxTranslator
 from ganstyle.translate.pipeline import Limits, Stages
 from ganstyle.translate.shards import shard_named, share
 from ganstyle.verbs.editing import Edit, edit_named
-from ganstyle.verbs.runtimes import digest_of, load
+from ganstyle.verbs.runtimes import ONNX_SUFFIX, digest_of, load
 
 if TYPE_CHECKING:
     from ganstyle.translate.translator import Translator
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 CUDA_BATCH = 8
 TRIAL_PX = 256
 LEAST_TO_COMPILE_MP = 10
+# What launchers call the number of a process on its machine.
+LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID")
 
 
 @dataclass(frozen=True)
@@ -40,25 +44,29 @@ class Job:
         translator: the model.
         tasks: what to make of what, of this shard.
         sizes: (width, height) of each task's photo as it will be read; None where its header cannot be.
+        originals: the same, before any is made smaller.
         stages: how one file is read, computed and written.
         ledger: where it is noted; None where the output is one named file.
         overwrite: make again what is there.
         retry_failed: try again what failed before.
         say: told one line at a time of what people should know.
+        tells_bytes: whether files become about as large as their sources.
     """
 
     translator: Translator | OnnxTranslator
     tasks: Sequence[Task]
     sizes: Sequence[tuple[int, int] | None]
+    originals: Sequence[tuple[int, int] | None]
     stages: Stages[Task, Photo]
     ledger: Ledger | None
     overwrite: bool
     retry_failed: bool
     say: Callable[[str], None]
+    tells_bytes: bool = True
 
     def run(self, advance: Callable[[Progress], None] = lambda _: None) -> Report:
         """Translate; `advance` is called after each file."""
-        _compile_where_it_pays(self.translator, self.sizes, self.say)
+        self._compile_where_it_pays()
         return translate_tasks(
             self.tasks,
             self.stages,
@@ -70,6 +78,23 @@ class Job:
             advance=advance,
         )
 
+    def _compile_where_it_pays(self) -> None:
+        """Only torch compiles, and only where so much is left to do that finding out costs next to nothing."""
+        if isinstance(self.translator, OnnxTranslator) or sum(map(megapixels, self.sizes)) < LEAST_TO_COMPILE_MP:
+            return
+        from ganstyle.translate.compiling import sizes_to_compile  # noqa: PLC0415 - imports torch
+
+        fates = fates_of(self.tasks, self.ledger, overwrite=self.overwrite, retry_failed=self.retry_failed)
+        left = [size for size, fate in zip(self.sizes, fates, strict=True) if size and fate is Fate.TRANSLATE]
+        shapes = [(height, width) for width, height in left if self.translator.takes_whole(1, height, width)]
+        if sum(map(megapixels, shapes)) < LEAST_TO_COMPILE_MP:
+            return
+        chosen = sizes_to_compile(shapes, _seconds_per_megapixel(self.translator), self.translator.device)
+        if chosen:
+            named = ", ".join(f"{width} x {height}" for height, width in chosen)
+            self.say(f"compiling for {named} px, which many photos have")
+            self.translator.compile_for(chosen, self.say)
+
     def forecast(self) -> Forecast:
         """What `run` would do, and about how long the network would take; nothing is written."""
         return forecast(
@@ -78,6 +103,8 @@ class Job:
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,
             sizes=[megapixels(size) for size in self.sizes],
+            originals=[megapixels(size) for size in self.originals],
+            tells_bytes=self.tells_bytes,
             seconds_per_megapixel=_seconds_per_megapixel(self.translator) if self.tasks else None,
         )
 
@@ -146,7 +173,7 @@ def prepare(
     Raises:
         UserError: something of this cannot be.
     """
-    place = shard_named(shard)
+    place, device = shard_named(shard), _own_device(device, shard, model)
     tasks = plan(source, output, format=format, leave_out=[] if mask is None else [mask], say=say)
     single = is_single(source, output)
     edit = edit_named(
@@ -169,8 +196,10 @@ def prepare(
         tile=tile,
         tile_px=tile_px,
         scratch=output.parent if single else output,
+        say=say,
     )
     digest = digest_of(translator, model)
+    files = {"mask": mask, "segmentation": segmentation}
     settings = {
         "model": digest,
         "weights": str(replace(translator.facts, checkpoint="")),
@@ -179,21 +208,24 @@ def prepare(
         **{"format": format, "size": size_px, "quality": quality, "grey": grey},
         **{"metadata": metadata, "gps": gps, "provenance": provenance},
         **{"strength": strength, "match_colours": match_colours, "keep": keep, "feather": feather_px},
-        "mask": None if mask is None else str(mask),
+        **{name: None if path is None else str(path.resolve()) for name, path in files.items()},
     }
     note = _note(translator, Path(model), digest, strength) if provenance else None
     keeping = Keeping(metadata=metadata, gps=gps, grey=grey, quality=quality, provenance=note)
-    sizes = sizes_of([task.source for task in tasks], longest_px=size_px)
+    originals = sizes_of([task.source for task in tasks])
+    sizes = [None if size is None else within(size, size_px) for size in originals]
     own = share(list(range(len(tasks))), [megapixels(size) for size in sizes], place)
     return Job(
         translator,
         [tasks[number] for number in own],
         [sizes[number] for number in own],
+        [originals[number] for number in own],
         _stages(translator, edit, keeping, size_px),
         None if single else Ledger(output, source, settings, shard=place, say=say),
         overwrite,
         retry_failed,
         say,
+        tells_bytes=format is None and size_px is None,
     )
 
 
@@ -228,19 +260,15 @@ def _note(translator: Translator | OnnxTranslator, model: Path, digest: str, str
     }
 
 
-def _compile_where_it_pays(
-    translator: Translator | OnnxTranslator, sizes: Sequence[tuple[int, int] | None], say: Callable[[str], None]
-) -> None:
-    """Only torch compiles, and only where so much is to be done that finding out costs next to nothing."""
-    if isinstance(translator, OnnxTranslator) or sum(map(megapixels, sizes)) < LEAST_TO_COMPILE_MP:
-        return
-    from ganstyle.translate.compiling import sizes_to_compile  # noqa: PLC0415 - imports torch
+def _own_device(device: str, shard: str, model: str | Path, environment: Mapping[str, str] = os.environ) -> str:
+    """The GPU of this process where a launcher starts one for each of several; else as it was asked for."""
+    numbers = [environment[name] for name in LOCAL_RANKS if environment.get(name, "").isdecimal()]
+    if device != "auto" or not shard.startswith("auto") or not numbers or Path(model).suffix.lower() == ONNX_SUFFIX:
+        return device
+    import torch  # noqa: PLC0415 - only a model of torch gets here
 
-    shapes = [None if size is None else (size[1], size[0]) for size in sizes]
-    chosen = sizes_to_compile(shapes, _seconds_per_megapixel(translator), translator.device)
-    if chosen:
-        say(f"compiling for {', '.join(f'{width} x {height}' for height, width in chosen)} px, which many photos have")
-        translator.compile_for(chosen, say)
+    count = torch.cuda.device_count()
+    return f"cuda:{int(numbers[0]) % count}" if count > 1 else device
 
 
 def _seconds_per_megapixel(translator: Translator | OnnxTranslator) -> float:

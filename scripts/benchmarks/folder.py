@@ -23,7 +23,7 @@ from report import Row, alternations_of, arguments, benchmark
 from sides import Work, sides
 from tiles import picture
 
-from ganstyle.assemble import build_method
+from ganstyle.assemble import build_method, full_generator_spec
 from ganstyle.base.errors import UserError
 from ganstyle.data.images import write_image
 from ganstyle.data.outputs import Task, plan
@@ -71,7 +71,8 @@ class Translating:
         config = ours.config_of(self.network)
         generator = build_method(config).translators["ab"]
         device = available_device(self.network.device)
-        translator = Translator(generator, config.generator, ModelFacts("ab", 0, averaged=False), device)
+        spec = full_generator_spec(config.generator)
+        translator = Translator(generator, spec, ModelFacts("ab", 0, averaged=False), device)
         stages = Stages(read=self.read, compute=lambda photos: computed(translator, photos), write=written)
         self.target.mkdir(exist_ok=True)
         tasks = plan(self.source, self.target)

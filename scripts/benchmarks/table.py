@@ -99,7 +99,7 @@ LINES = [
         if way != "whole" or megapixels <= LARGEST_WHOLE_MP
     ),
     *(
-        Line(f"Translating a folder in three stages against one file after the other, CPU, {kind.count:,} {kind.name}",
+        Line(f"Translating a folder in three stages against one file after the other, CPU, {kind.name}",
              "", "folder-cpu", folder.row_name(kind))
         for kind in folder.KINDS
     ),

@@ -21,7 +21,7 @@ from case import Case
 from report import Row, arguments, benchmark
 from sides import Side, Work, peak_gb, reset_peak, synchronise
 
-from ganstyle.assemble import build_method
+from ganstyle.assemble import build_method, full_generator_spec
 from ganstyle.base.errors import UserError
 from ganstyle.train.hardware import available_device
 from ganstyle.translate.facts import ModelFacts
@@ -61,7 +61,8 @@ class Translating:
         generator = build_method(config).translators["ab"]
         tiles = Tiles(WAYS[self.way], scratch=self.scratch)
         device = available_device(self.network.device)
-        translator = Translator(generator, config.generator, ModelFacts("ab", 0, averaged=False), device, tiles)
+        spec = full_generator_spec(config.generator)
+        translator = Translator(generator, spec, ModelFacts("ab", 0, averaged=False), device, tiles)
         pixels = picture(self.megapixels)
         translator.pixels(pixels[:64, :64].copy())  # what is allocated once, however large the picture
         reset_peak(self.network.device)

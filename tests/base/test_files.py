@@ -190,7 +190,10 @@ def test_file_systems_without_folder_flush_are_accepted(tmp_path: Path, monkeypa
             fsync_folder(tmp_path)
 
 
-def test_leftovers_of_a_killed_write_are_dropped_and_nothing_else(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_write_are_dropped_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "changed_at", lambda path: path.stat().st_mtime)
     leftover, fresh = tmp_path / ".123-0a1b2c3d.tmp", tmp_path / ".124-0a1b2c3d.tmp"
     kept = [tmp_path / name for name in (".mine.tmp", "123-0a1b2c3d.tmp", ".123-0a1b2c3d.tmp.png")]
     for path in (leftover, fresh, *kept):
@@ -201,6 +204,14 @@ def test_leftovers_of_a_killed_write_are_dropped_and_nothing_else(tmp_path: Path
     assert fresh.exists()
     drop_leftovers(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_file_that_is_being_written_is_kept_whatever_its_times_say(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "photo") as file:
+        os.utime(file.name, (1, 1))
+        drop_leftovers(tmp_path, older_than_s=3600)
+        file.write(b"whole")
+    assert (tmp_path / "photo").read_bytes() == b"whole"
 
 
 def test_the_temporary_name_is_one_that_is_known_as_a_leftover(tmp_path: Path) -> None:

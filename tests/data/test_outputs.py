@@ -60,7 +60,8 @@ def test_names_that_meet_among_the_renamed_ones(tmp_path: Path) -> None:
     photos = touch(tmp_path / "in", "a.jpg", "a.webp", "a.webp.jpg", "a.webp.png", "a.webp.png.gif")
     targets = planned(photos, tmp_path / "out", "png")
     assert len(set(targets.values())) == 5
-    assert targets["a.webp"] == "a.webp.png"
+    assert targets["a.webp.png"] == "a.webp.png"  # what keeps its name has it first
+    assert targets["a.webp"] == "a-2.png"
     assert targets["a.webp.jpg"] == "a.webp.jpg.png"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganstyle.base import files
 from ganstyle.base.errors import UserError
 from ganstyle.data.folders import megapixels_of
 from ganstyle.data.images import Picture, Unreadable, read_image, write_image
@@ -286,7 +287,10 @@ def test_a_disk_that_is_full_for_the_ledger_ends_all(
 
 
 @pytest.mark.parametrize("with_ledger", [True, False])
-def test_what_a_killed_run_left_is_swept_away(photos: Path, tmp_path: Path, with_ledger: bool) -> None:
+def test_what_a_killed_run_left_is_swept_away(
+    photos: Path, tmp_path: Path, with_ledger: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "changed_at", lambda path: path.stat().st_mtime)
     (tmp_path / "out" / "deep" / "er").mkdir(parents=True)
     left = [tmp_path / "out" / name for name in (".17-0123abcd.tmp", "deep/er/.17-0123abcd.tmp")]
     for path in left:
@@ -376,3 +380,17 @@ def test_shards_together_make_all_once(tmp_path: Path) -> None:
 def test_report_in_words() -> None:
     assert str(Report()) == "0 translated"
     assert str(Report(3, 2, [(Path("x"), "bad")])) == "3 translated, 2 there already, 1 failed"
+
+
+def test_photos_are_not_blamed_for_a_device_that_is_broken(tmp_path: Path) -> None:
+    """The same command tries all of them again; those that fail by themselves among good ones are noted."""
+    photos = tiny.pictures(tmp_path / "photos", 12, height=2, width=2)
+    tasks = plan(photos, tmp_path / "out")
+    broken = Faulty("compute", RuntimeError("device lost"), [task.source.name for task in tasks])
+    with pytest.raises(UserError, match="device lost"):
+        run(tasks, broken, ledger=Ledger(tmp_path / "out", photos, {}))
+    one = Faulty("compute", RuntimeError("odd"), [tasks[3].source.name])
+    report, _, _ = run(tasks, one, ledger=Ledger(tmp_path / "out", photos, {}))
+    assert str(report) == "11 translated, 1 failed"
+    report, _, _ = run(tasks, ledger=Ledger(tmp_path / "out", photos, {}))
+    assert str(report) == "0 translated, 11 there already, 1 failed before (--retry-failed tries again)"

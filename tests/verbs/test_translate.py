@@ -15,6 +15,7 @@ from PIL import Image
 from ganstyle.data.images import read_image
 from ganstyle.data.photos import read_provenance
 from ganstyle.translate import compiling
+from ganstyle.translate import forecast as forecast_module
 from ganstyle.translate import translator as translator_module
 from ganstyle.verbs import translate as translate_module
 from ganstyle.verbs.models import load
@@ -429,3 +430,71 @@ def test_many_photos_of_a_size_are_compiled_for_and_without_a_compiler_all_is_ea
     assert "compiling for 31 x 17 px" in ended.err
     assert "no compiler that works here (no C++ compiler): translating runs eager" in ended.err
     assert (tmp_path / "odd.png").read_bytes() == (tmp_path / "few" / "odd.png").read_bytes()
+
+
+def test_under_torchrun_a_bad_file_ends_nobody_else(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "bad.png").write_bytes(b"no picture")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "run"}.items():
+        monkeypatch.setenv(name, value)
+    ended = translate(photos, tmp_path / "out", "--model", run, "--shard", "auto")
+    assert ended.code == 0
+    assert "4 translated, 1 failed" in ended.err
+    assert f"failed: {photos / 'bad.png'}" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("shard", "device", "variables", "count", "wanted"),
+    [
+        ("auto", "auto", {"LOCAL_RANK": "5"}, 4, "cuda:1"),
+        ("auto/8", "auto", {"SLURM_LOCALID": "2"}, 4, "cuda:2"),
+        ("auto", "auto", {"LOCAL_RANK": "5"}, 1, "auto"),
+        ("auto", "auto", {}, 4, "auto"),
+        ("auto", "cpu", {"LOCAL_RANK": "5"}, 4, "cpu"),
+        ("2/8", "auto", {"LOCAL_RANK": "5"}, 4, "auto"),
+    ],
+)
+def test_processes_of_one_machine_take_a_gpu_each(
+    monkeypatch: pytest.MonkeyPatch, *, shard: str, device: str, variables: dict[str, str], count: int, wanted: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert translate_module._own_device(device, shard, "runs/mine", variables) == wanted
+
+
+def test_a_named_file_that_is_there_says_how_to_make_it_again(run: Path, photos: Path, tmp_path: Path) -> None:
+    translate(photos / "odd.png", tmp_path / "x.png", "--model", run)
+    ended = translate(photos / "odd.png", tmp_path / "x.png", "--model", run, "--strength", "0.2")
+    assert "x.png is there already, whatever made it: --overwrite makes it again" in ended.err
+
+
+def test_a_thumbnail_that_nobody_asked_for_is_told(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translator_module, "free_memory", lambda _: 7200)
+    monkeypatch.setattr(translator_module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+    ended = translate(photos / "deep" / "strip.png", tmp_path / "x.png", "--model", run)
+    assert "90 x 3 px: by a thumbnail's statistics, as memory and disk are short" in ended.err
+
+
+def test_compare_finds_the_photo_after_a_change_of_format(run: Path, tmp_path: Path) -> None:
+    """The PNG keeps its name, and the JPEG of the same stem gives way."""
+    (tmp_path / "in").mkdir()
+    tiny.picture(12, 14, 1).save(tmp_path / "in" / "a.jpg")
+    tiny.picture(14, 12, 2).save(tmp_path / "in" / "a.png")
+    translate(tmp_path / "in", tmp_path / "out", "--model", run, "--format", "png")
+    sizes = {name: read_image(tmp_path / "out" / name).metadata.size for name in names(tmp_path / "out")}
+    assert sizes == {"a.png": (12, 14), "a.jpg.png": (14, 12)}
+    ended = tiny.ganstyle("compare", tmp_path / "out", tmp_path / "in", "--page", tmp_path / "page.html")
+    assert "2 pairs" in ended.err
+    assert "no photo found" not in ended.err
+
+
+def test_a_dry_run_knows_what_is_too_large_before_it_is_made_smaller(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = forecast_module.forecast.__kwdefaults__ | {"max_pixels": 500}
+    monkeypatch.setattr(forecast_module.forecast, "__kwdefaults__", defaults)
+    ended = translate(photos, tmp_path / "out", "--model", run, "--dry-run", "--size", "10")
+    assert "odd.png: too large" in ended.out
+    assert "MB to write" not in ended.out
