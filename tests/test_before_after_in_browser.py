@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from ganstyle.verbs.before_after import before_after
 
 pytestmark = pytest.mark.slow
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DESKTOP, PHONE = 1280, 390
 RED, BLUE = (230, 30, 30), (30, 30, 230)
 # Name -> (height, width) of the photo and of its translation.
@@ -30,18 +28,6 @@ SIZES = {
 }
 STICKING_OUT = """() => [...document.querySelectorAll('main *')].filter((each) =>
     !each.closest('.stage') && each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.outerHTML)"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
