@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +339,15 @@ def test_sizes_may_be_given(photos: Path, tmp_path: Path) -> None:
     assert report.times.busy_s["read"] > 0
 
 
+@pytest.fixture
+def usual_sigterm() -> Iterator[None]:
+    """As in a process of its own: libraries that other tests use leave handlers behind."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+@pytest.mark.usefixtures("usual_sigterm")
 def test_sigterm_finishes_what_is_being_written(tmp_path: Path) -> None:
     photos = tiny.pictures(tmp_path / "photos", 5)
 
