@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ganstyle.base.errors import UserError
 from ganstyle.data.images import SUFFIXES, Unreadable, read_size
 from ganstyle.data.pixels import within
 
@@ -41,7 +42,7 @@ def _walk(folder: Path, left_out: set[str]) -> Iterator[Path]:
     visited = set(left_out)
     waiting = [folder]  # links to folders come last, so that a folder is known by its own name where it has one here
     while waiting:
-        for current, folders, files in os.walk(waiting.pop(0)):
+        for current, folders, files in os.walk(waiting.pop(0), onerror=_refuse_unreadable):
             real = os.path.realpath(current)
             if real in visited:
                 folders.clear()
@@ -53,6 +54,12 @@ def _walk(folder: Path, left_out: set[str]) -> Iterator[Path]:
                 path = Path(current, name)
                 if not name.startswith(".") and not (name in names and os.path.realpath(path) in left_out):
                     yield path
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """A folder that is not there has nothing in it; one that cannot be read may have, and nobody would miss it."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise UserError(f"{error.filename}: the folder cannot be read ({error.strerror}): change its rights or move it")
 
 
 def sizes_of(paths: Sequence[Path], *, longest_px: int | None = None) -> list[tuple[int, int] | None]:

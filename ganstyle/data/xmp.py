@@ -26,6 +26,8 @@ EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"/></x:xm
 # Names, in any namespace, of what tells a place: EXIF's GPS*, and what drones and phones call it ("Longtitude" is how
 # one maker writes it). Names of towns and countries that somebody wrote into a caption (photoshop:City) are no GPS.
 PLACES = re.compile(r"gps|latitude|long(t)?itude|altitude|geo(tag|location|point)|coordinates|makernote", re.IGNORECASE)
+# As drones end the names of what they aim at (LRFTargetLat); not of texts such as IPTC's AltTextAccessibility.
+PLACES_AT_END = re.compile(r"(Lat|Lon|Lng|Alt)$")
 SHORT_PLACES = {"lat", "lon", "long", "lng", "alt", "lat_long", "point"}
 
 # What speaks of data that the new file does not have: gain and depth maps, films beside the photo, other thumbnails.
@@ -41,7 +43,7 @@ class BrokenXmp(Exception):
 
 def tells_a_place(name: str) -> bool:
     """Whether a property's local name is that of a place (or of a maker's note, which may hold one)."""
-    return bool(PLACES.search(name)) or name.lower() in SHORT_PLACES
+    return bool(PLACES.search(name) or PLACES_AT_END.search(name)) or name.lower() in SHORT_PLACES
 
 
 class Packet:

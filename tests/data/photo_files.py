@@ -99,6 +99,7 @@ def xmp_of(attributes: str = "", elements: str = "") -> bytes:
 
 PLACED = xmp_of(
     'exif:GPSLatitude="48,8.137154N" drone-dji:GpsLongtitude="48.137154" '
+    'drone-dji:LRFTargetLat="48.137154" drone-dji:LRFTargetAbsAlt="48.137154" '
     'tiff:Orientation="6" photoshop:City="Munich" xmp:Rating="4"',
     "<exif:GPSLongitude>48.137154E</exif:GPSLongitude><drone-dji:RelativeAltitude>48.137154</drone-dji:RelativeAltitude>"
     '<dc:title><rdf:Alt><rdf:li xml:lang="x-default">A title</rdf:li></rdf:Alt></dc:title>'

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from ganstyle.base.errors import UserError
 from ganstyle.data import folders
 from ganstyle.data.folders import (
     as_given,
@@ -116,3 +118,18 @@ def test_the_disk_of_these_tests(tmp_path: Path) -> None:
     assert folds_names(tmp_path) is (tmp_path / "AB.PNG").exists()
     if not folds_names(tmp_path):
         assert identity_of_names(tmp_path) is as_given
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in" / "shut").mkdir(parents=True)
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("shut"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"shut: the folder cannot be read \(Permission denied\)"):
+        find_images(tmp_path / "in")
+    assert find_images(tmp_path / "none") == []
