@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -163,6 +164,10 @@ def memory_used(device: torch.device) -> float | None:
     """Gigabytes: the most that tensors took on CUDA, else the process's resident peak; None where it is not told."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
+    # Linux's `ru_maxrss` begins with what the process that started this one had.
+    with contextlib.suppress(OSError, KeyError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024 / 1e9
     if os.name == "nt":
         return None
     import resource  # noqa: PLC0415 - not on Windows

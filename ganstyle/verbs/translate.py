@@ -204,7 +204,7 @@ def prepare(
         "model": digest,
         "weights": str(replace(translator.facts, checkpoint="")),
         "runtime": "onnx" if isinstance(translator, OnnxTranslator) else "torch",
-        "tile": "thumbnail" if tile == "thumbnail" else None,  # the other ways give the same picture
+        "tile": "thumbnail" if tile == "thumbnail" else None,  # asked for; what `auto` falls back to is told when it is
         **{"format": format, "size": size_px, "quality": quality, "grey": grey},
         **{"metadata": metadata, "gps": gps, "provenance": provenance},
         **{"strength": strength, "match_colours": match_colours, "keep": keep, "feather": feather_px},

@@ -69,7 +69,7 @@ def keep(rows: list[Row], file: Path | None) -> None:
 
 def stamped(device: str) -> Row:
     """Hardware, versions, threads, date and command."""
-    command = shlex.join(["python", f"scripts/benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    command = shlex.join(["python", f"scripts/benchmarks/{Path(sys.argv[0]).name}", *map(_from_here, sys.argv[1:])])
     return {**facts(device), "date": datetime.now(UTC).date().isoformat(), "command": command}
 
 
@@ -99,3 +99,9 @@ def shown(row: Mapping[str, Any]) -> str:
     share = f"{row['share_of_ceiling']:.1%}" if "share_of_ceiling" in row else ""
     amounts = f"{ours:>9.2f} {unit} {baseline:>9.2f} {unit}"
     return f"{row['name']:60} {amounts} {row['ratio']:>7.3f} {low:>7.3f}-{high:<7.3f} {share:>11}"
+
+
+def _from_here(word: str) -> str:
+    """A path below this folder as one types it here: results say nothing of the machine's folders."""
+    path = Path(word)
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else word

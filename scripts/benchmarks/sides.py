@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from ganstyle.base.errors import UserError, one_line
+from ganstyle.train.hardware import memory_used
 
 Work = Callable[[], Any]  # one turn; what it gives is what the builder says
 Builder = Callable[[], Work]  # picklable; called in the side's own process
@@ -125,12 +125,4 @@ def reset_peak(device: str) -> None:
 
 def peak_gb(device: str) -> float:
     """Gigabytes: the most that tensors took on CUDA, else the process's resident peak."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    with contextlib.suppress(OSError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024 / 1e9
-    import resource  # noqa: PLC0415 - not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak / 1e6
+    return memory_used(torch.device(device)) or 0.0

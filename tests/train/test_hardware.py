@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -204,6 +206,14 @@ def test_memory_of_this_process() -> None:
     assert used is not None
     assert math.isfinite(used)
     assert 0.01 < used < 1000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a process's peak is its own")
+def test_memory_is_not_that_of_the_process_that_started_this_one() -> None:
+    held = bytearray(b"1") * 1_500_000_000
+    code = "import torch; from ganstyle.train.hardware import memory_used; print(memory_used(torch.device('cpu')))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert len(held) / 1e9 > float(told) > 0.01
 
 
 def test_warnings_of_the_compiler_stay_inside() -> None:
