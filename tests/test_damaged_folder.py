@@ -11,6 +11,8 @@ import subprocess
 import time
 import zlib
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganstyle.data.images import read_image
+from ganstyle.data.images import encode_image, read_image
 from tests import tiny
 from tests.data.image_files import smooth, tiff
 
@@ -33,6 +35,7 @@ def saved(format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def originals() -> dict[str, bytes]:
     """Good files of every kind, by suffix and kind."""
     exif = Image.Exif()
@@ -52,6 +55,8 @@ def originals() -> dict[str, bytes]:
     }
     grey = BytesIO()
     Image.fromarray(smooth()[..., 0].astype(np.uint16) * 257).save(grey, format="png")
+    if find_spec("pillow_heif"):
+        found["plain.heic"] = encode_image(smooth(), "heic")
     return {**found, "deep.png": grey.getvalue()}
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from ganstyle.base.errors import printable
 from ganstyle.data import exif as exifs
-from ganstyle.data.exif import BrokenExif
-from ganstyle.data.metadata import INTEROP_INDEX, PIXEL_TAGS, Source
-from ganstyle.data.opening import bits_of, format_of, jpeg_settings, late_png_exif
+from ganstyle.data.exif import ICC_TAG, IPTC_TAG, XMP_TAG, BrokenExif
+from ganstyle.data.metadata import PIXEL_TAGS, Source
+from ganstyle.data.named_colours import unknown_colours
+from ganstyle.data.opening import bits_of, format_of, jpeg_settings
+from ganstyle.data.png_blocks import IPTC_RESOURCE, is_raw_profile, png_info, raw_profiles
 
-IPTC_RESOURCE = 0x0404
-XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
-# Texts of a PNG that are other blocks in disguise; they are read as what they are.
-DISGUISED = ("raw profile type", "xml:com.adobe.xmp", "xmp")
+XMP_NAMES = {"xml:com.adobe.xmp", "xmp"}  # of texts of a PNG, and Pillow's own
 
 
 def source_of(
@@ -27,7 +28,7 @@ def source_of(
 ) -> Source:
     """All that the file says beside the pixels. An `image` of None is a TIFF that Pillow does not open."""
     if image is None:
-        found: dict[str, Any] = {"format": "tiff", "mode": "RGB", "bits": 16} | _of_tiff(file)
+        found: dict[str, Any] = {"format": "tiff", "mode": "RGB", "bits": 16} | _of_tiff({}, file)
     else:
         tables, subsampling = jpeg_settings(image)
         found = {
@@ -40,41 +41,37 @@ def source_of(
             "jpeg_subsampling": subsampling,
             "progressive": bool(image.info.get("progressive")),
             "lossless": _is_lossless_webp(file) if image.format == "WEBP" else False,
-            "lost": tuple(_lost(image)),
+            "lost": tuple(_lost(image, file)),
         }
-        found |= _of_tiff(file) if isinstance(image, TiffImageFile) else _of_info(image, file)
+        reader = next((reader for kind, reader in READERS if isinstance(image, kind)), _of_info)
+        more = reader(image.info, file)
+        found |= more | {"lost": (*found["lost"], *more.get("lost", ()))}
     return Source(size=size, grey=grey, icc_converted=icc_converted, **found)
 
 
-def names_adobe_rgb(exif: Any) -> bool:
-    """Whether EXIF alone says that the colours are Adobe RGB: what cameras write in place of a profile (DCF 2.0)."""
-    if not isinstance(exif, bytes):
-        return False
-    try:
-        index = exifs.parse(exif).interop.get(INTEROP_INDEX)
-    except BrokenExif:
-        return False
-    return exifs.text_of(index) == "R03"
-
-
-def _of_info(image: Image.Image, file: BinaryIO) -> dict[str, Any]:
-    info = image.info
+def _of_info(info: Mapping[Any, Any], file: BinaryIO) -> dict[str, Any]:
     photoshop = info.get("photoshop")
-    exif = info.get("exif")
-    texts: tuple[tuple[str, str], ...] = ()
-    if isinstance(image, PngImageFile):
-        exif = exif or late_png_exif(file) or _raw_profile(info)
-        texts = tuple((str(name), str(words)) for name, words in info.items() if _is_text(name, words))
     return {
-        "exif": exif,
+        "exif": _as_bytes(info.get("exif")),
         "xmp": _as_bytes(info.get("xmp")),
         "iptc": _as_bytes(photoshop.get(IPTC_RESOURCE)) if isinstance(photoshop, dict) else None,
         "comment": _as_bytes(info.get("comment")),
-        "texts": texts,
     }
 
 
-def _of_tiff(file: BinaryIO) -> dict[str, Any]:
+def _of_png(info: Mapping[Any, Any], file: BinaryIO) -> dict[str, Any]:
+    """What stands in front of the pixels and behind them: Pillow knows the latter only where it has decoded them."""
+    behind, is_damaged = png_info(file)
+    info = behind | dict(info)
+    raw, unknown = raw_profiles(info)
+    found = {name: data or raw.get(name) for name, data in _of_info(info, file).items()}
+    texts = tuple((str(name), str(words)) for name, words in info.items() if _is_text(name, words))
+    lost = ["some of its texts cannot be read: left out"] if is_damaged else []
+    lost += [f"its raw profile '{printable(name[:40])}' is left out: of a kind that is not known" for name in unknown]
+    return {**found, "texts": texts, "lost": lost}
+
+
+def _of_tiff(info: Mapping[Any, Any], file: BinaryIO) -> dict[str, Any]:
     """The blocks that are tags of a TIFF's first directory, and the rest of it as EXIF."""
     try:
         exif = exifs.parse(file, without=PIXEL_TAGS - {XMP_TAG, IPTC_TAG, ICC_TAG})
@@ -85,20 +82,16 @@ def _of_tiff(file: BinaryIO) -> dict[str, Any]:
     return {"exif": exifs.serialise(exif), "xmp": xmp, "iptc": iptc, "icc": icc}
 
 
+READERS: tuple[tuple[type[Image.Image], Callable[[Mapping[Any, Any], BinaryIO], dict[str, Any]]], ...] = (
+    (TiffImageFile, _of_tiff),
+    (PngImageFile, _of_png),
+)
+
+
 def _is_text(name: Any, words: Any) -> bool:
-    return isinstance(name, str) and isinstance(words, str) and not name.lower().startswith(DISGUISED)
-
-
-def _raw_profile(info: dict[Any, Any]) -> bytes | None:
-    """EXIF as some programs hide it in a PNG: hexadecimal digits after three lines of a text."""
-    for name in ("Raw profile type exif", "Raw profile type APP1"):
-        try:
-            data = bytes.fromhex("".join(info[name].split("\n")[3:]))
-        except (KeyError, ValueError, AttributeError):
-            continue
-        if data.startswith(exifs.PREFIX):
-            return data
-    return None
+    if not isinstance(name, str) or not isinstance(words, str):
+        return False
+    return name.lower() not in XMP_NAMES and not is_raw_profile(name)
 
 
 def _as_bytes(value: Any) -> bytes | None:
@@ -131,9 +124,12 @@ def _is_lossless_webp(file: BinaryIO) -> bool:
         place += 8 + (16 if name == b"ANMF" else length + length % 2)
 
 
-def _lost(image: Image.Image) -> list[str]:
-    """What is not read at all."""
+def _lost(image: Image.Image, file: BinaryIO) -> list[str]:
+    """What is not read at all, or not as it was meant."""
     lines = []
+    colours = unknown_colours(image, file)
+    if colours is not None:
+        lines.append(f"its colours are {colours}, which is not known here: they are taken for sRGB")
     if _has_more_pictures(image):
         lines.append("only the first of its pictures is kept (it holds further frames, pages or a gain map)")
     markers = getattr(image, "applist", ())

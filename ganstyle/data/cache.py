@@ -26,7 +26,7 @@ from ganstyle.base.errors import UserError, one_line, printable
 from ganstyle.base.files import fsync_folder, write_text
 from ganstyle.data.images import SUFFIXES, Unreadable, read_image, resize
 
-PACK_VERSION = 1
+PACK_VERSION = 2  # of what `read_image` makes of the files, too: 2 knows colours that are named without a profile
 UNUSED_DAYS = 30
 # Beyond this the long side of an image whose short side is load_px would be mostly memory.
 ASPECT_LIMIT = 16

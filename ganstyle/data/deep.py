@@ -15,6 +15,7 @@ from ganstyle.base.errors import one_line
 from ganstyle.data.deep_png import encode_png, read_png
 from ganstyle.data.deep_tiff import read_tiff
 from ganstyle.data.deep_tiff_encode import encode_tiff
+from ganstyle.data.exif import with_blocks
 from ganstyle.data.lenience import lenient_pillow
 from ganstyle.data.pixels import Unreadable
 
@@ -29,7 +30,6 @@ READERS: dict[bytes, Reader] = {
 }
 # Callers have looked at the size; Pillow would count a strip's bytes as pixels.
 UNLIMITED = 1 << 40
-ENCODERS: dict[str, Callable[..., bytes]] = {"png": encode_png, "tiff": encode_tiff}
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,15 @@ def read_deep(file: BinaryIO) -> Deep | None:
     return None if found is None else Deep(*found)
 
 
+def _tiff(
+    values: np.ndarray, alpha: np.ndarray | None, *, dpi: tuple[float, float] | None, **blocks: bytes | None
+) -> bytes:
+    return with_blocks(encode_tiff(values, alpha, dpi=dpi), **blocks)
+
+
+ENCODERS: dict[str, Callable[..., bytes]] = {"png": encode_png, "tiff": _tiff}
+
+
 def encode_deep(
     values: np.ndarray,
     alpha: np.ndarray | None,
@@ -73,14 +82,18 @@ def encode_deep(
     icc: bytes | None = None,
     exif: bytes | None = None,
     xmp: bytes | None = None,
+    iptc: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
     """(H, W) grey or (H, W, 3) RGB uint16, and straight (H, W) uint16 alpha or None, as the bytes of a PNG or TIFF.
 
     `format` is "png" or "tiff", compressed without loss. `icc` is a profile, `exif` what Pillow's `Exif.tobytes()`
-    gives (or EXIF data without its first six bytes), `xmp` a packet, `dpi` pixels an inch across and down.
+    gives (or EXIF data without its first six bytes), `xmp` a packet, `iptc` captions (TIFF alone holds them), `dpi`
+    pixels an inch across and down.
     """
+    assert iptc is None or format == "tiff", format
     assert values.dtype == np.uint16, values.dtype
     assert values.ndim == 2 or values.shape[2] == 3, values.shape
     assert alpha is None or (alpha.dtype, alpha.shape) == (values.dtype, values.shape[:2]), alpha.shape
-    return ENCODERS[format](values, alpha, icc=icc, exif=exif, xmp=xmp, dpi=dpi)
+    blocks = {"icc": icc, "exif": exif, "xmp": xmp} | ({"iptc": iptc} if iptc else {})
+    return ENCODERS[format](values, alpha, dpi=dpi, **blocks)

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import product
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -53,6 +54,7 @@ SEPARATE = 2  # planar configuration
 FORWARD = 1  # fill order
 OPAQUE = 65535
 STRIP_BYTES = 1 << 20
+LARGEST_TILE_PX = 1 << 24  # tiles may be larger than a small picture, but a small file must not ask for all memory
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def read_tiff(file: BinaryIO) -> tuple[np.ndarray, np.ndarray | None] | None:
     if not _is_deep(tags):
         return None
     layout = _layout_of(tags)
+    _check_count(layout)
     whole = np.empty((layout.height, layout.width, layout.channels), np.uint16)
     for piece in _pieces(layout):
         _place(whole, piece, _samples(_bytes(file, layout, piece), layout, piece))
@@ -135,8 +138,8 @@ def _layout_of(tags: Any) -> _Layout:
     piece = (tags[TILEWIDTH], tags[TILELENGTH]) if tiled else (width, min(height, tags.get(ROWSPERSTRIP, height)))
     starts = _numbers(tags[TILEOFFSETS if tiled else STRIPOFFSETS])
     lengths = _numbers(tags.get(TILEBYTECOUNTS if tiled else STRIPBYTECOUNTS, ()))
-    if min(width, height, *piece) < 1:
-        raise Unreadable(f"damaged: {width} x {height} px")
+    if min(width, height, *piece) < 1 or piece[0] * piece[1] > max(width * height, LARGEST_TILE_PX):
+        raise Unreadable(f"damaged: {width} x {height} px in strips or tiles of {piece[0]} x {piece[1]}")
     return _Layout(
         order=tags._endian,
         width=width,
@@ -154,6 +157,15 @@ def _layout_of(tags: Any) -> _Layout:
     )
 
 
+def _check_count(layout: _Layout) -> None:
+    """Before anything is made: a small file may speak of a tile for each of a hundred million pixels."""
+    width, height = layout.piece
+    count = layout.planes * -(-layout.height // height) * -(-layout.width // width)
+    told = min(len(layout.starts), len(layout.lengths))
+    if told < count:
+        raise Unreadable(f"damaged: {told} of {count} strips or tiles are there")
+
+
 def _numbers(value: Any) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, tuple) else (int(value),)
 
@@ -161,15 +173,8 @@ def _numbers(value: Any) -> tuple[int, ...]:
 def _pieces(layout: _Layout) -> Iterator[_Piece]:
     """All strips or tiles in the order of the file; strips that are not packed are cut into handy ones."""
     width, height = layout.piece
-    places = [
-        (plane, top, left)
-        for plane in range(layout.planes)
-        for top in range(0, layout.height, height)
-        for left in range(0, layout.width, width)
-    ]
-    told = min(len(layout.starts), len(layout.lengths))
-    if told < len(places):
-        raise Unreadable(f"damaged: {told} of {len(places)} strips or tiles are there")
+    tops, lefts = range(0, layout.height, height), range(0, layout.width, width)
+    places = product(range(layout.planes), tops, lefts)
     for (plane, top, left), start, length in zip(places, layout.starts, layout.lengths, strict=False):
         rows = height if layout.tiled else min(height, layout.height - top)
         whole = _Piece(start, length, plane, left, top, width, rows)

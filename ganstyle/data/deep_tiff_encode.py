@@ -1,37 +1,26 @@
-"""uint16 arrays -> the bytes of TIFF files of 16 bits a channel, with all that a photo's file says beside them."""
+"""uint16 arrays -> the bytes of TIFF files of 16 bits a channel."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, TiffTags
+from PIL import TiffTags
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
     COMPRESSION,
     EXTRASAMPLES,
-    FILLORDER,
-    ICCPROFILE,
     IMAGELENGTH,
     IMAGEWIDTH,
     PHOTOMETRIC_INTERPRETATION,
-    PLANAR_CONFIGURATION,
     PREDICTOR,
     RESOLUTION_UNIT,
     ROWSPERSTRIP,
-    SAMPLEFORMAT,
     SAMPLESPERPIXEL,
     STRIPBYTECOUNTS,
     STRIPOFFSETS,
-    SUBIFD,
-    TILEBYTECOUNTS,
-    TILELENGTH,
-    TILEOFFSETS,
-    TILEWIDTH,
     X_RESOLUTION,
-    XMP,
     Y_RESOLUTION,
     ImageFileDirectory_v2,
 )
@@ -43,35 +32,20 @@ DEFLATED = 8  # compression
 INCH = 2  # resolution unit
 EFFORT = 3  # of deflate, as for PNG
 
-# Of an EXIF block's main directory: what would be wrong of the picture that is written, or is written anyhow.
-STRUCTURE = frozenset(
-    {
-        *(IMAGEWIDTH, IMAGELENGTH, BITSPERSAMPLE, COMPRESSION, PHOTOMETRIC_INTERPRETATION, FILLORDER, STRIPOFFSETS),
-        *(SAMPLESPERPIXEL, ROWSPERSTRIP, STRIPBYTECOUNTS, PLANAR_CONFIGURATION, PREDICTOR, TILEWIDTH, TILELENGTH),
-        *(TILEOFFSETS, TILEBYTECOUNTS, SUBIFD, EXTRASAMPLES, SAMPLEFORMAT, XMP, ICCPROFILE),
-        *(X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo),
-        *(254, 255, 280, 281, 320, 347, 513, 514, 529, 530, 531, 532),  # kinds of image, palette, JPEG, YCbCr
-    }
-)
-
 
 def encode_tiff(
     values: np.ndarray,
     alpha: np.ndarray | None,
     *,
-    icc: bytes | None,
-    exif: bytes | None,
-    xmp: bytes | None,
     dpi: tuple[float, float] | None,
 ) -> bytes:
-    """The bytes of a TIFF file in deflated strips; see `encode_deep`."""
+    """The bytes of a TIFF file in deflated strips, without metadata but the resolution; see `encode_deep`."""
     height, width = values.shape[:2]
     colours = 1 if values.ndim == 2 else 3
     channels = colours + (alpha is not None)
     rows = max(1, STRIP_BYTES // (2 * channels * width))
     strips = list(_packed(values, alpha, rows))
     tags = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-    _put_exif(tags, exif)
     put(tags, IMAGEWIDTH, width)
     put(tags, IMAGELENGTH, height)
     put(tags, BITSPERSAMPLE, (16,) * channels, TiffTags.SHORT)
@@ -89,10 +63,6 @@ def encode_tiff(
         put(tags, X_RESOLUTION, dpi[0], TiffTags.RATIONAL)
         put(tags, Y_RESOLUTION, dpi[1], TiffTags.RATIONAL)
         put(tags, RESOLUTION_UNIT, INCH, TiffTags.SHORT)
-    if xmp:
-        put(tags, XMP, xmp, TiffTags.BYTE)
-    if icc:
-        put(tags, ICCPROFILE, icc, TiffTags.UNDEFINED)
     return b"".join([b"II*\0\x08\0\0\0", tags.tobytes(8), *strips])
 
 
@@ -104,20 +74,3 @@ def _packed(values: np.ndarray, alpha: np.ndarray | None, rows: int) -> Iterator
             strip = np.dstack([strip, alpha[top : top + rows]])
         differences = np.diff(strip, axis=1, prepend=np.uint16(0)).astype("<u2")
         yield zlib.compress(differences.tobytes(), EFFORT)
-
-
-def _put_exif(tags: Any, data: bytes | None) -> None:
-    """The main directory of an EXIF block, less what tells how its picture was stored, and those that hang on it."""
-    if not data:
-        return
-    exif = Image.Exif()
-    exif.load(b"Exif\0\0" + data.removeprefix(b"Exif\0\0"))
-    for tag, value in exif.items():
-        if tag not in STRUCTURE:
-            tags[tag] = value
-    for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        directory = dict(exif.get_ifd(tag))
-        if ExifTags.IFD.Interop in directory:
-            directory[ExifTags.IFD.Interop] = exif.get_ifd(ExifTags.IFD.Interop)
-        if directory:
-            put(tags, tag, directory)

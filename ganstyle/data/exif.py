@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
@@ -18,7 +19,9 @@ PREFIX = b"Exif\0\0"
 PHOTO_POINTER, GPS_POINTER, INTEROP_POINTER = 0x8769, 0x8825, 0xA005
 POINTERS = {PHOTO_POINTER, GPS_POINTER, INTEROP_POINTER}
 
-ASCII, SHORT, LONG = 2, 3, 4
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
+# Tags of a TIFF's first directory that hold the blocks that stand beside EXIF in other files.
+XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
 # Bytes of one value of each kind, and how many of them are turned round together where the byte order changes.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 TURNED = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -110,7 +113,24 @@ def into_tiff(data: bytes, exif: Exif) -> bytes:
     exif = reordered(exif, order)
     start = len(data) + len(data) % 2
     tail = _directories(exif, exif.main | reader.directory(reader.first), start=start)
-    return data[:4] + struct.pack(f"{order}I", start) + data[8:].ljust(start - 8, b"\0") + tail
+    # One copy: such files may fill half of the memory.
+    return b"".join([data[:4], struct.pack(f"{order}I", start), memoryview(data)[8:], bytes(len(data) % 2), tail])
+
+
+def with_blocks(
+    tiff: bytes,
+    *,
+    exif: bytes | None = None,
+    xmp: bytes | None = None,
+    iptc: bytes | None = None,
+    icc: bytes | None = None,
+) -> bytes:
+    """A TIFF file with EXIF data, an XMP packet, IPTC data and a profile, each as it is; see `into_tiff`."""
+    found = parse(exif) if exif else Exif()
+    for tag, kind, block in ((XMP_TAG, BYTE, xmp), (IPTC_TAG, UNDEFINED, iptc), (ICC_TAG, UNDEFINED, icc)):
+        if block:
+            found.main[tag] = Value(kind, block)
+    return into_tiff(tiff, found) if any(found.directories()) else tiff
 
 
 def reordered(exif: Exif, order: str) -> Exif:
@@ -134,6 +154,18 @@ def short(exif: Exif, number: int) -> Value:
 def long(exif: Exif, number: int) -> Value:
     """A 32-bit number."""
     return Value(LONG, struct.pack(f"{exif.order}I", number))
+
+
+def rational(exif: Exif, number: float) -> Value:
+    """A number of 0 to 65535 as a fraction of two 32-bit numbers."""
+    fraction = Fraction(number).limit_denominator(1000)
+    return Value(RATIONAL, struct.pack(f"{exif.order}II", fraction.numerator, fraction.denominator))
+
+
+def number_of(exif: Exif, value: Value | None) -> int | None:
+    """A 16-bit or 32-bit number; None where there is none."""
+    layout = {SHORT: "H", LONG: "I"}.get(value.kind) if value is not None else None
+    return None if value is None or layout is None else int(struct.unpack_from(f"{exif.order}{layout}", value.data)[0])
 
 
 def text_of(value: Value | None) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ganstyle.base.errors import UserError
 from ganstyle.data.images import SUFFIXES, Unreadable, read_size
-from ganstyle.data.pixels import within
 
 # Headers come from disks and networks that answer several questions at once.
 HEADER_THREADS = 8
@@ -62,17 +61,12 @@ def _refuse_unreadable(error: OSError) -> None:
         raise UserError(f"{error.filename}: the folder cannot be read ({error.strerror}): change its rights or move it")
 
 
-def sizes_of(paths: Sequence[Path], *, longest_px: int | None = None) -> list[tuple[int, int] | None]:
-    """Each image's (width, height) upright by its header; None for what cannot be read.
-
-    Args:
-        paths: image files.
-        longest_px: as they are read with their longer side reduced to so much.
-    """
+def sizes_of(paths: Sequence[Path]) -> list[tuple[int, int] | None]:
+    """Each image's (width, height) upright by its header; None for what cannot be read."""
 
     def size(path: Path) -> tuple[int, int] | None:
         try:
-            return within(read_size(path), longest_px)
+            return read_size(path)
         except Unreadable:
             return None
 
@@ -80,9 +74,9 @@ def sizes_of(paths: Sequence[Path], *, longest_px: int | None = None) -> list[tu
         return list(threads.map(size, paths))
 
 
-def megapixels_of(paths: Sequence[Path], *, longest_px: int | None = None) -> list[float]:
+def megapixels_of(paths: Sequence[Path]) -> list[float]:
     """Each image's megapixels, as `sizes_of`; 0 for what cannot be read."""
-    return [megapixels(size) for size in sizes_of(paths, longest_px=longest_px)]
+    return [megapixels(size) for size in sizes_of(paths)]
 
 
 def megapixels(size: tuple[int, int] | None) -> float:

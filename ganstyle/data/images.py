@@ -16,18 +16,19 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from ganstyle.data.encode import FORMATS, SUFFIX_FORMATS, encode_image, write_image
+from ganstyle.data.named_colours import profile_named
 from ganstyle.data.opening import (
     bits_of,
     check_size,
     format_of,
     jpeg_settings,
-    late_png_exif,
     mend_transparent_colour,
     opened,
     reading,
     upright,
 )
 from ganstyle.data.pixels import WHITE, Colour, Unreadable, flatten, from_pil, is_pil, orientation, resize, to_pil, turn
+from ganstyle.data.png_blocks import EXIF_CHUNK, png_info
 from ganstyle.data.tiff import orientation_of, read_tags, read_with_opencv, size_of
 
 __all__ = [
@@ -92,7 +93,7 @@ def read_image(path: Path, *, background: Colour = WHITE, max_pixels: int = DEFA
         if image is None:
             return _read_rare_tiff(file, background, max_pixels)
         check_size(image.size, max_pixels)
-        return _picture(image, background)
+        return _picture(image, file, background)
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -105,14 +106,16 @@ def read_size(path: Path) -> tuple[int, int]:
         if isinstance(image, TiffImageFile):
             return image.size  # Pillow turns these by itself
         if isinstance(image, PngImageFile) and "exif" not in image.info:
-            image.info["exif"] = late_png_exif(file)  # without an entry, Pillow decodes the image to find one
+            found, _ = png_info(file, {EXIF_CHUNK})
+            image.info["exif"] = found.get("exif")  # without an entry, Pillow decodes the image to find one
         return upright(image.size, orientation(image))
 
 
-def _picture(image: Image.Image, background: Colour) -> Picture:
+def _picture(image: Image.Image, file: BinaryIO, background: Colour) -> Picture:
     mode, bits = image.mode, bits_of(image)
     mend_transparent_colour(image)
     image.load()
+    image.info["icc_profile"] = profile_named(image, file)
     pixels, converted = flatten(image, background)
     pixels = turn(pixels, orientation(image))
     tables, subsampling = jpeg_settings(image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import cv2
@@ -19,6 +20,7 @@ ASPECT_TOLERANCE = 0.02
 # The deviation with which blurring is done: wide ones on a reduced picture, where they are so wide in its pixels.
 # Linear interpolation back is then right to a thousandth.
 WORKING_SIGMA_PX = 6.0
+MOST_NAMED = 3  # photos in one message
 FLAT_LEVELS = 4  # the colours of an alpha mask, with what rounding and lossy files make of one
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
@@ -64,6 +66,22 @@ class Masks:
         _check_aspect(path, mask, size)
         return feather(mask.astype(np.float32) / 255, size, self.feather_px)
 
+    def check(self, sources: Sequence[Path]) -> None:
+        """Raise one `UserError` for all photos that have no mask, or several; no photo is read, and no mask."""
+        if self._single is not None:
+            return
+        problems = [problem for source in sources if (problem := self._problem(source))]
+        if problems:
+            named = [*problems[:MOST_NAMED], *([f"{len(problems) - MOST_NAMED} more"] * (len(problems) > MOST_NAMED))]
+            raise UserError(f"{len(problems)} of {len(sources)} photos lack a mask of their own: {'; '.join(named)}")
+
+    def _problem(self, source: Path) -> str | None:
+        try:
+            self._path_of(source)
+        except UserError as error:
+            return str(error)
+        return None
+
     def _path_of(self, source: Path) -> Path:
         relative = self._relative(source)
         # The whole name first: `a.jpg.png` is made for `a.jpg` and for no other photo of that stem.
@@ -74,7 +92,7 @@ class Masks:
             raise UserError(f"several masks for {relative}: {names} in {found[0].parent}; leave one")
         if not found:
             expected = self.place / relative.with_suffix(".png")
-            raise UserError(f"no mask for it: expected {expected}, or another image's suffix there")
+            raise UserError(f"no mask for {relative}: expected {expected}, or another image's suffix there")
         return (same or found)[0]
 
     def _relative(self, source: Path) -> PurePath:

@@ -18,14 +18,16 @@ from ganstyle.data import exif as exifs
 from ganstyle.data.exif import BrokenExif, Exif
 from ganstyle.data.xmp import EXIF, TIFF, BrokenXmp, Packet, tells_a_place
 
-ORIENTATION, SOFTWARE = 0x0112, 0x0131
+ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, SOFTWARE = 0x0112, 0x011A, 0x011B, 0x0128, 0x0131
+INCH = 2  # of the resolution
 MAKER_NOTE, COLOUR_SPACE, WIDTH, HEIGHT, GAMMA = 0x927C, 0xA001, 0xA002, 0xA003, 0xA500
 INTEROP_INDEX = 0x0001
 SRGB, R98 = 1, b"R98\0"
 
 # The tags of the first directory that describe the photo, and not how its pixels are stored.
 DESCRIPTIONS = {
-    *(0x010D, 0x010E, 0x010F, 0x0110, ORIENTATION, 0x011A, 0x011B, 0x011D, 0x0128, SOFTWARE, 0x0132, 0x013B, 0x013C),
+    *(0x010D, 0x010E, 0x010F, 0x0110, ORIENTATION, X_RESOLUTION, Y_RESOLUTION, 0x011D, RESOLUTION_UNIT, SOFTWARE),
+    *(0x0132, 0x013B, 0x013C),
     *(0x4746, 0x4749, 0x8298, 0x829A, 0x829D, 0x8822, 0x8827, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),
     *range(0x9000, 0x9300),
 } - {MAKER_NOTE}
@@ -114,6 +116,8 @@ def blocks_to_write(
     exif = _read_exif(kept.exif, lines)
     packet = _read_xmp(kept.xmp, lines)
     _correct_exif(exif, keeping, size, became_srgb)
+    if "resolution" not in HOLDS[format]:
+        _put_resolution(exif, kept.dpi)
     if packet is not None:
         _correct_xmp(packet, keeping, size, became_srgb, lines)
     texts = {name: words for name, words in kept.texts if keeping.gps or not tells_a_place(name)}
@@ -204,6 +208,14 @@ def _correct_xmp(packet: Packet, keeping: Keeping, size: tuple[int, int], became
         packet.drop("http://ns.adobe.com/photoshop/1.0/", "ICCProfile")
 
 
+def _put_resolution(exif: Exif, dpi: tuple[float, float] | None) -> None:
+    """For formats that have no other place for it; what EXIF says already stays."""
+    if dpi is None or X_RESOLUTION in exif.main:
+        return
+    across, down = (exifs.rational(exif, each) for each in dpi)
+    exif.main |= {X_RESOLUTION: across, Y_RESOLUTION: down, RESOLUTION_UNIT: exifs.short(exif, INCH)}
+
+
 def _put_note(note: dict[str, str], exif: Exif, texts: dict[str, str]) -> None:
     """Name the program, and remember in the note which program the photo came from."""
     software = note.get("software", f"ganstyle {__version__}")
@@ -250,6 +262,6 @@ def _leave_out(blocks: Blocks, format: str, *, had: set[str], lines: list[str]) 
         if "texts" in had:
             lines.append(f"its texts are left out: {format} cannot hold them")
     if "resolution" not in HOLDS[format]:
-        if blocks.dpi is not None and "EXIF" not in blocks.parts:  # EXIF holds the resolution too
+        if blocks.dpi is not None and "EXIF" not in blocks.parts:  # where EXIF is, it has the resolution
             lines.append(f"its resolution in dots per inch is left out: {format} cannot hold it")
         blocks.dpi = None

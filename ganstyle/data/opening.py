@@ -101,17 +101,6 @@ def mend_transparent_colour(image: Image.Image) -> None:
         image.info["transparency"] = key * (85 if layout == "L;2" else 17)
 
 
-def late_png_exif(file: BinaryIO) -> bytes | None:
-    """The EXIF data of a PNG wherever it stands; the other chunks are skipped."""
-    file.seek(8)
-    while len(header := file.read(8)) == 8:
-        length, name = struct.unpack(">I4s", header)
-        if name == b"eXIf":
-            return b"Exif\0\0" + file.read(length)
-        file.seek(length + 4, 1)
-    return None
-
-
 def upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     """(width, height) as it is shown for an EXIF orientation."""
     return (size[1], size[0]) if orientation in (5, 6, 7, 8) else size

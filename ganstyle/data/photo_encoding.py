@@ -23,11 +23,9 @@ from ganstyle.data.profiles import grey_levels, is_grey, srgb, srgb_grey
 QUALITY = 95
 DEEP_FORMATS = {"png", "tiff"}
 OPAQUE_FORMATS = {"jpeg", "bmp"}
+GREY_FORMATS = {"jpeg", "png", "tiff"}  # the others hold grey as colours, or take no profile for it
 GREY_ALPHA_FORMATS = {"png", "tiff"}  # the others hold grey with alpha as colours
 SRGB_IN_WORDS = "the colours are sRGB now"
-
-XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
-BYTE, UNDEFINED = 1, 7
 
 
 def encode_photo(
@@ -47,9 +45,7 @@ def encode_photo(
     if icc is not None:
         blocks.parts["ICC"] = icc
     if values.dtype == np.uint16:
-        if "IPTC" in blocks.parts:
-            more.append("its IPTC data is left out: files of 16 bits are written without")
-        return _deep_file(values, alpha, format, blocks), lines + more
+        return DEEP_FILES[format](values, alpha, blocks), lines + more
     options = OPTIONS_OF_PHOTOS.get(format, _plain)(format, source, keeping.quality)
     return FILES.get(format, _file)(_image(values, alpha, format), format, options, blocks), lines + more
 
@@ -117,6 +113,9 @@ def _of_grey_profile(
 ) -> tuple[np.ndarray, bytes | None, bool]:
     grey = luminance(pixels)
     if source.icc is None or "ICC" not in HOLDS[format]:
+        return grey, None, True
+    if format not in GREY_FORMATS:
+        lines.append("its colour profile is left out: the greys are those of sRGB now")
         return grey, None, True
     levels = grey_levels(grey, source.icc) if is_grey(source.icc) and grey.dtype == np.uint8 else None
     if levels is not None:
@@ -208,11 +207,12 @@ def _avif_file(image: Image.Image, format: str, options: dict[str, Any], blocks:
 
 def _tiff_file(image: Image.Image, format: str, options: dict[str, Any], blocks: Blocks) -> bytes:
     """Written by Pillow without metadata; the tags are added as they are."""
-    exif = exifs.parse(blocks.parts["EXIF"]) if "EXIF" in blocks.parts else exifs.Exif()
-    for name, tag, kind in (("ICC", ICC_TAG, UNDEFINED), ("XMP", XMP_TAG, BYTE), ("IPTC", IPTC_TAG, UNDEFINED)):
-        if name in blocks.parts:
-            exif.main[tag] = exifs.Value(kind, blocks.parts[name])
-    return exifs.into_tiff(_file(image, format, options, Blocks(dpi=blocks.dpi)), exif)
+    return exifs.with_blocks(_file(image, format, options, Blocks(dpi=blocks.dpi)), **_tags(blocks))
+
+
+def _tags(blocks: Blocks) -> dict[str, bytes]:
+    """What a TIFF holds, by the names in `exif.with_blocks`."""
+    return {name.lower(): data for name, data in blocks.parts.items() if name in ("EXIF", "XMP", "IPTC", "ICC")}
 
 
 FILES: dict[str, Callable[[Image.Image, str, dict[str, Any], Blocks], bytes]] = {
@@ -223,9 +223,15 @@ FILES: dict[str, Callable[[Image.Image, str, dict[str, Any], Blocks], bytes]] = 
 }
 
 
-def _deep_file(values: np.ndarray, alpha: np.ndarray | None, format: str, blocks: Blocks) -> bytes:
-    parts = blocks.parts
-    data = encode_deep(
-        values, alpha, format, icc=parts.get("ICC"), exif=parts.get("EXIF"), xmp=parts.get("XMP"), dpi=blocks.dpi
-    )
-    return _with_texts(data, blocks.texts) if format == "png" else data
+def _deep_png(values: np.ndarray, alpha: np.ndarray | None, blocks: Blocks) -> bytes:
+    return _with_texts(encode_deep(values, alpha, "png", **_tags(blocks), dpi=blocks.dpi), blocks.texts)
+
+
+def _deep_tiff(values: np.ndarray, alpha: np.ndarray | None, blocks: Blocks) -> bytes:
+    return encode_deep(values, alpha, "tiff", **_tags(blocks), dpi=blocks.dpi)
+
+
+DEEP_FILES: dict[str, Callable[[np.ndarray, np.ndarray | None, Blocks], bytes]] = {
+    "png": _deep_png,
+    "tiff": _deep_tiff,
+}

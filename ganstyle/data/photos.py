@@ -20,16 +20,16 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE
 
 from ganstyle.base.errors import UserError
 from ganstyle.base.files import atomic_write
-from ganstyle.data.beside import names_adobe_rgb, source_of
+from ganstyle.data.beside import source_of
 from ganstyle.data.colour import deep_to_srgb
 from ganstyle.data.deep import Deep, read_deep
 from ganstyle.data.encode import format_named
 from ganstyle.data.images import DEFAULT_MAX_PIXELS
 from ganstyle.data.metadata import Keeping, Source, note_in
+from ganstyle.data.named_colours import profile_by_exif, profile_named
 from ganstyle.data.opening import bits_of, check_size, mend_transparent_colour, opened, reading
 from ganstyle.data.photo_encoding import encode_photo
 from ganstyle.data.pixels import Unreadable, orientation, resize, straight, turn, within
-from ganstyle.data.profiles import adobe_rgb
 from ganstyle.data.tiff import orientation_of, read_tags, read_with_opencv, size_of
 
 __all__ = ["Keeping", "Photo", "Source", "Unreadable", "encode_photo", "read_photo", "read_provenance", "write_photo"]
@@ -131,18 +131,19 @@ def _plain_photo(image: Image.Image, file: BinaryIO, longest_px: int | None) -> 
         image.draft(None, within(size, longest_px))
     mend_transparent_colour(image)
     image.load()
-    if not image.info.get("icc_profile") and names_adobe_rgb(image.info.get("exif")):
-        image.info["icc_profile"] = adobe_rgb()
+    profile = profile_named(image, file)
+    image.info["icc_profile"] = profile
     pixels, alpha, converted = straight(image)
     found = orientation(image)
     source = source_of(image, file, size=size, grey=_is_grey(image), icc_converted=converted)
-    return _photo(pixels, alpha, replace(source, mode=mode, bits=bits), found, longest_px)
+    return _photo(pixels, alpha, replace(source, mode=mode, bits=bits, icc=profile), found, longest_px)
 
 
 def _deep_photo(deep: Deep, image: Image.Image | None, file: BinaryIO, longest_px: int | None) -> Photo | None:
     """A photo of 16 bits; None where its profile cannot be applied with so many."""
     grey = deep.values.ndim == 2
     source = source_of(image, file, size=deep.values.shape[1::-1], grey=grey, icc_converted=False)
+    source = replace(source, icc=source.icc or profile_by_exif(source.exif))
     pixels = deep_to_srgb(deep.values, source.icc) if source.icc else deep.values
     if pixels is None:
         return None

@@ -1,4 +1,4 @@
-"""The ICC profiles that are written: sRGB, its grey, and the colours of cameras that name Adobe RGB in EXIF alone."""
+"""The ICC profiles that are written: sRGB, its grey, and those of colours that a file names without a profile."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ D50 = (0.9642, 1.0, 0.8249)
 # Adobe RGB (1998), annex C: the primaries' XYZ under D50, red, green, blue; and its gamma.
 ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
 ADOBE_GAMMA = 563 / 256
+# SMPTE EG 432-1 with the white of sRGB, adapted to D50.
+DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
 # IEC 61966-2-1 as a curve of ICC type 3: ((x + 0.055) / 1.055) ** 2.4 from 0.04045, below it x / 12.92.
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
@@ -29,16 +31,20 @@ def srgb() -> bytes:
 @cache
 def srgb_grey() -> bytes:
     """Grey with the curve of sRGB."""
-    curve = b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, *(round(number * 65536) for number in SRGB_CURVE))
-    return _profile("sRGB grey", b"GRAY", {b"kTRC": curve})
+    return _profile("sRGB grey", b"GRAY", {b"kTRC": _srgb_curve()})
 
 
 @cache
 def adobe_rgb() -> bytes:
     """Adobe RGB (1998)."""
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(ADOBE_GAMMA * 256)) + bytes(2)
-    tags = {name: _xyz(primary) for name, primary in zip((b"rXYZ", b"gXYZ", b"bXYZ"), ADOBE_RGB, strict=True)}
-    return _profile("Adobe RGB (1998) compatible", b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
+    return _matrix_profile("Adobe RGB (1998) compatible", ADOBE_RGB, curve)
+
+
+@cache
+def display_p3() -> bytes:
+    """The colours of Apple's displays and phones, with the curve of sRGB."""
+    return _matrix_profile("Display P3 compatible", DISPLAY_P3, _srgb_curve())
 
 
 def is_grey(profile: bytes) -> bool:
@@ -62,6 +68,15 @@ def grey_levels(luminance: np.ndarray, profile: bytes) -> np.ndarray | None:
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
     return ramp[luminance]
+
+
+def _srgb_curve() -> bytes:
+    return b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, *(round(number * 65536) for number in SRGB_CURVE))
+
+
+def _matrix_profile(name: str, primaries: tuple[tuple[float, ...], ...], curve: bytes) -> bytes:
+    tags = {tag: _xyz(primary) for tag, primary in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)}
+    return _profile(name, b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
 
 
 def _profile(name: str, space: bytes, tags: dict[bytes, bytes]) -> bytes:

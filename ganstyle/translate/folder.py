@@ -84,6 +84,7 @@ def translate_tasks(
     retry_failed: bool = False,
     limits: Limits = USUAL_LIMITS,
     sizes: Mapping[Path, float] | None = None,
+    begin: Callable[[Sequence[Task]], None] = lambda _: None,
     advance: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Translate every file; one that fails is noted and does not stop the rest. A full disk does, as all would fail.
@@ -96,6 +97,7 @@ def translate_tasks(
         retry_failed: try again what failed in an earlier run.
         limits: how much is done at once.
         sizes: each source's megapixels as it will be read; by default its header is asked.
+        begin: told, before anything is written, which of the tasks are left to translate.
         advance: called after each file.
 
     Raises:
@@ -103,6 +105,7 @@ def translate_tasks(
     """
     fates = fates_of(tasks, ledger, overwrite=overwrite, retry_failed=retry_failed)
     chosen = [task for task, fate in zip(tasks, fates, strict=True) if fate is Fate.TRANSLATE]
+    begin(chosen)
     if sizes is None:
         paths = [task.source for task in chosen]
         sizes = dict(zip(paths, megapixels_of(paths), strict=True))

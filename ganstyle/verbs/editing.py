@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from ganstyle.data.masks import Masks
 
 # The weight of a translation at each pixel of a photo, float32 (H, W) in 0..1, from its path and its pixels.
 Weight = Callable[[Path, np.ndarray], np.ndarray]
+# Raises UserError for photos with which a weight cannot be had.
+Check = Callable[[Sequence[Path]], None]
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,22 @@ class Edit:
         strength: 0 is the photo, 1 the translation; between them they are mixed in linear light.
         match_colours: the translation takes the photo's hues and chroma.
         weights: where the translation counts; several are multiplied.
+        checks: see `check`.
     """
 
     strength: float = 1.0
     match_colours: bool = False
     weights: tuple[Weight, ...] = ()
+    checks: tuple[Check, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise UserError(f"--strength {self.strength:g}: expected 0 (the photo) to 1 (the translation)")
+
+    def check(self, sources: Sequence[Path]) -> None:
+        """Raise `UserError`, before anything is computed, for what cannot be done with these photos."""
+        for each in self.checks:
+            each(sources)
 
     def __call__(self, source: Path, photo: np.ndarray, translated: np.ndarray) -> np.ndarray:
         """Both are uint8 or uint16 (H, W, 3) of one size and dtype, and so is the result."""
@@ -77,11 +86,14 @@ def edit_named(
     if keep is None and mask is None and feather_px is not None:
         raise UserError("--feather goes with --mask or --keep")
     weights: list[Weight] = []
+    checks: list[Check] = []
     if mask is not None:
-        weights.append(_masked(Masks(mask, source if source.is_dir() else None, feather_px)))
+        masks = Masks(mask, source if source.is_dir() else None, feather_px)
+        weights.append(_masked(masks))
+        checks.append(masks.check)
     if keep is not None:
         weights.append(_keeping(keep, segmentation, feather_px, device))
-    return Edit(strength, match_colours, tuple(weights))
+    return Edit(strength, match_colours, tuple(weights), tuple(checks))
 
 
 def _masked(masks: Masks) -> Weight:

@@ -18,7 +18,7 @@ from ganstyle.data.photos import Keeping, Photo, read_photo, write_photo
 from ganstyle.data.pixels import within
 from ganstyle.translate.folder import Progress, Report, translate_tasks
 from ganstyle.translate.forecast import Forecast, forecast
-from ganstyle.translate.ledger import Fate, Ledger, fates_of
+from ganstyle.translate.ledger import Ledger
 from ganstyle.translate.onnx_runtime import OnnxTranslator
 from ganstyle.translate.pipeline import Limits, Stages
 from ganstyle.translate.shards import shard_named, share
@@ -66,7 +66,6 @@ class Job:
 
     def run(self, advance: Callable[[Progress], None] = lambda _: None) -> Report:
         """Translate; `advance` is called after each file."""
-        self._compile_where_it_pays()
         return translate_tasks(
             self.tasks,
             self.stages,
@@ -75,18 +74,19 @@ class Job:
             retry_failed=self.retry_failed,
             limits=Limits(batch=CUDA_BATCH if "cuda" in str(self.translator.device) else 1),
             sizes={task.source: megapixels(size) for task, size in zip(self.tasks, self.sizes, strict=True)},
+            begin=self._compile_where_it_pays,
             advance=advance,
         )
 
-    def _compile_where_it_pays(self) -> None:
+    def _compile_where_it_pays(self, left: Sequence[Task]) -> None:
         """Only torch compiles, and only where so much is left to do that finding out costs next to nothing."""
         if isinstance(self.translator, OnnxTranslator) or sum(map(megapixels, self.sizes)) < LEAST_TO_COMPILE_MP:
             return
         from ganstyle.translate.compiling import sizes_to_compile  # noqa: PLC0415 - imports torch
 
-        fates = fates_of(self.tasks, self.ledger, overwrite=self.overwrite, retry_failed=self.retry_failed)
-        left = [size for size, fate in zip(self.sizes, fates, strict=True) if size and fate is Fate.TRANSLATE]
-        shapes = [(height, width) for width, height in left if self.translator.takes_whole(1, height, width)]
+        known = {task.source: size for task, size in zip(self.tasks, self.sizes, strict=True)}
+        sizes = [size for task in left if (size := known[task.source])]
+        shapes = [(height, width) for width, height in sizes if self.translator.takes_whole(1, height, width)]
         if sum(map(megapixels, shapes)) < LEAST_TO_COMPILE_MP:
             return
         chosen = sizes_to_compile(shapes, _seconds_per_megapixel(self.translator), self.translator.device)
@@ -186,6 +186,7 @@ def prepare(
         feather_px=feather_px,
         device=device,
     )
+    edit.check([task.source for task in tasks])
     translator = load(
         model,
         direction=direction,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from contextlib import suppress
 from io import BytesIO
@@ -142,6 +143,30 @@ def test_damaged_tiff(capfd: pytest.CaptureFixture[str], compression: int, pack:
             with suppress(Unreadable):  # or a header that is no longer ours, or other pixels, for want of checksums
                 read_deep(BytesIO(data))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("side_px", "across"), [(1, 17_000), (16, 1063)])
+def test_a_small_file_of_very_many_tiles(side_px: int, across: int) -> None:
+    small = tiff_file(noise(32, 32, 1), tile=(side_px, side_px))
+    side = struct.pack("<HHII", 256, 4, 1, 32), struct.pack("<HHII", 257, 4, 1, 32)
+    for entry in side:
+        assert small.count(entry) == 1
+        small = small.replace(entry, entry[:-4] + struct.pack("<I", 17_000))
+    tracemalloc.start()
+    try:
+        assert refusal(small) == f"damaged: {(32 // side_px) ** 2} of {across**2} strips or tiles are there"
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_small_picture_of_a_very_large_tile() -> None:
+    small = tiff_file(noise(8, 8, 1), tile=(16, 16), compression=8, pack=zlib.compress)
+    for tag in (322, 323):
+        entry = struct.pack("<HHII", tag, 4, 1, 16)
+        assert small.count(entry) == 1
+        small = small.replace(entry, entry[:-4] + struct.pack("<I", 160_000))
+    assert refusal(small) == "damaged: 8 x 8 px in strips or tiles of 160000 x 160000"
 
 
 def test_a_strip_that_holds_too_little() -> None:

@@ -105,6 +105,22 @@ def test_a_photo_without_a_mask_names_the_path(tmp_path: Path) -> None:
     assert str(tmp_path / "masks/sub/a.png") in str(caught.value)
 
 
+def test_all_masks_that_are_missing_are_told_at_once(tmp_path: Path) -> None:
+    root, place = tmp_path / "photos", tmp_path / "masks"
+    for name in ("a.png", "sub/b.png", "two.png", "two.bmp"):
+        saved(place / name, left_white())
+    masks = Masks(place, root)
+    masks.check([root / "a.jpg", root / "sub/b.jpg"])
+    with pytest.raises(UserError) as caught:
+        masks.check([root / name for name in ("a.jpg", "two.jpg", "c.jpg", "sub/a.jpg", "sub/d.jpg", "e.jpg")])
+    assert str(caught.value) == (
+        f"5 of 6 photos lack a mask of their own: several masks for two.jpg: two.bmp, two.png in {place}; leave one; "
+        f"no mask for c.jpg: expected {place / 'c.png'}, or another image's suffix there; "
+        f"no mask for sub/a.jpg: expected {place / 'sub/a.png'}, or another image's suffix there; 2 more"
+    )
+    Masks(place / "a.png").check([root / "any.jpg"])
+
+
 def test_the_alpha_of_a_mask_of_one_colour_counts(tmp_path: Path) -> None:
     values = np.zeros((30, 40, 4), np.uint8)
     values[:, :20] = (250, 250, 250, 255)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ganstyle import __version__
 from ganstyle.data import exif as exifs
 from ganstyle.data.encode import FORMATS
 from ganstyle.data.metadata import HOLDS
-from ganstyle.data.photos import Keeping, read_photo, read_provenance, write_photo
+from ganstyle.data.photos import Keeping, Photo, read_photo, read_provenance, write_photo
 from ganstyle.data.xmp import TRAINED
 from tests.data.image_files import (
     ADOBE_RGB,
@@ -139,13 +140,60 @@ def test_iptc_captions_stay_where_a_format_holds_them(tmp_path: Path) -> None:
     assert line == "its IPTC data is left out: png cannot hold it"
 
 
-def test_iptc_captions_of_16_bit_files_are_told_of(tmp_path: Path) -> None:
-    smooth_photo = read_photo(saved(tmp_path / "a.jpg", Image.fromarray(smooth())))
-    photo = dataclasses.replace(smooth_photo, source=dataclasses.replace(smooth_photo.source, iptc=b"\x1c\x02x"))
-    deep = photo.pixels.astype(np.uint16) * 257
-    lines = write_photo(tmp_path / "b.tif", photo, deep)
-    assert lines == ["its IPTC data is left out: files of 16 bits are written without"]
-    assert write_photo(tmp_path / "b.jpg", photo, photo.pixels) == []
+def deep_photo(path: Path, **blocks: Any) -> Photo:
+    """A photo of 16 bits with what other files said."""
+    photo = read_photo(saved(path, Image.fromarray(smooth())))
+    source = dataclasses.replace(photo.source, bits=16, **blocks)
+    return Photo(photo.pixels.astype(np.uint16) * 257, None, source)
+
+
+def test_iptc_captions_of_16_bit_files_are_kept(tmp_path: Path) -> None:
+    photo = deep_photo(tmp_path / "a.jpg", iptc=b"\x1c\x02\x78\0\x02ab")
+    assert write_photo(tmp_path / "b.tif", photo, photo.pixels) == []
+    again = read_photo(tmp_path / "b.tif")
+    assert again.source.iptc == photo.source.iptc
+    assert (again.pixels == photo.pixels).all()
+    assert write_photo(tmp_path / "b.png", photo, photo.pixels) == ["its IPTC data is left out: png cannot hold it"]
+
+
+def test_exif_of_16_bit_files_is_kept_byte_for_byte(tmp_path: Path) -> None:
+    exif = exifs.Exif()
+    exif.main[0x010E] = exifs.text("Zoë im Café")
+    exif.main[0x8298] = exifs.Value(exifs.ASCII, b"one\0two\0")  # photographer and editor
+    exif.photo[0x9286] = exifs.Value(exifs.UNDEFINED, b"UNICODE\0\x42\x30")
+    photo = deep_photo(tmp_path / "a.jpg", exif=exifs.serialise(exif))
+    for suffix in (".tif", ".png"):
+        assert write_photo(tmp_path / f"b{suffix}", photo, photo.pixels) == []
+        found = exif_of(tmp_path / f"b{suffix}")
+        assert found.main[0x010E] == exif.main[0x010E]
+        assert found.main[0x8298] == exif.main[0x8298]
+        assert found.photo[0x9286] == exif.photo[0x9286]
+
+
+@pytest.mark.parametrize("name", ["webp", "avif", "heic"])
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_resolution_goes_into_exif_where_there_is_no_other_place(tmp_path: Path, name: str, with_exif: bool) -> None:
+    exif = Image.Exif()
+    if with_exif:
+        exif[0x010E] = "described"
+    source = saved(tmp_path / "a.png", Image.fromarray(smooth()), dpi=(300, 72.5), exif=exif)
+    photo = read_photo(source)
+    assert write_photo(tmp_path / f"b{FORMATS[name]}", photo, photo.pixels) == []
+    with Image.open(tmp_path / f"b{FORMATS[name]}") as image:
+        found = image.getexif()
+        assert (float(found[0x011A]), float(found[0x011B])) == pytest.approx((300, 72.5), abs=0.02)
+        assert found[0x0128] == 2
+        assert found.get(0x010E) == ("described" if with_exif else None)
+    write_photo(tmp_path / f"c{FORMATS[name]}", photo, photo.pixels, keeping=Keeping(metadata=False))
+    assert read_photo(tmp_path / f"c{FORMATS[name]}").source.exif is None
+
+
+def test_what_exif_says_of_the_resolution_stays(tmp_path: Path) -> None:
+    photo = read_photo(placed_photo(tmp_path / "a.jpg"))
+    photo = dataclasses.replace(photo, source=dataclasses.replace(photo.source, dpi=(72, 72)))
+    write_photo(tmp_path / "b.webp", photo, photo.pixels)
+    with Image.open(tmp_path / "b.webp") as image:
+        assert image.getexif()[0x011A] == 300
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

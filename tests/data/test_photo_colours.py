@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ganstyle.data import profiles
+from ganstyle.data.deep import encode_deep
+from ganstyle.data.exif import with_blocks
 from ganstyle.data.images import read_image
 from ganstyle.data.photos import Keeping, read_photo, write_photo
 from tests.data.image_files import (
@@ -16,6 +19,7 @@ from tests.data.image_files import (
     saved,
     smooth,
     srgb_levels,
+    written,
 )
 from tests.data.photo_files import MIDDLES, WIDE, muted, near, patches, rendered
 
@@ -92,9 +96,55 @@ def test_the_srgb_profile_is_the_same_bytes_each_time() -> None:
     assert profiles.srgb() == first
 
 
-def test_cameras_that_name_adobe_rgb_in_exif_alone(tmp_path: Path) -> None:
+def camera_exif(space: int | None, index: str | None) -> Image.Exif:
     exif = Image.Exif()
-    exif[0x8769] = {0xA001: 65535, 0xA005: {1: "R03"}}
+    exif[0x8769] = ({} if space is None else {0xA001: space}) | ({} if index is None else {0xA005: {1: index}})
+    return exif
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize(
+    ("space", "index", "is_adobe"),
+    [
+        (65535, "R03", True),
+        (2, None, True),
+        (None, "R03", True),
+        (1, "R03", False),
+        (1, None, False),
+        (65535, "R98", False),
+        (65535, None, False),
+    ],
+)
+def test_training_and_translation_see_the_same_colours(
+    tmp_path: Path, suffix: str, space: int | None, index: str | None, is_adobe: bool
+) -> None:
+    lossy = {"quality": 98, "subsampling": 0}
+    options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else lossy if suffix == ".jpg" else {}
+    exif = camera_exif(space, index).tobytes()
+    plain = saved(tmp_path / f"a{suffix}", Image.fromarray(patches()), exif=exif, **options)
+    if suffix == ".tif":  # Pillow leaves the index out
+        written(plain, with_blocks(saved(plain, Image.fromarray(patches())).read_bytes(), exif=exif))
+    found = read_photo(plain)
+    assert (read_image(plain).pixels == found.pixels).all()
+    assert read_image(plain).metadata.icc_converted is is_adobe
+    assert (found.source.icc is not None) is is_adobe
+    expected = rendered(plain, *WIDE["Adobe RGB"]) if is_adobe else patches()
+    assert near(found.pixels[MIDDLES], expected[MIDDLES], 3)
+
+
+def test_adobe_rgb_in_exif_of_16_bit_files(tmp_path: Path) -> None:
+    values = patches().astype(np.uint16) * 257
+    exif = camera_exif(65535, "R03").tobytes()
+    for format in ("png", "tiff"):
+        photo = read_photo(written(tmp_path / f"a.{format}", encode_deep(values, None, format, exif=exif)))
+        plain = saved(tmp_path / "c.png", Image.fromarray(patches()))
+        assert photo.pixels.dtype == np.uint16
+        assert photo.source.icc == profiles.adobe_rgb()
+        assert near(photo.pixels / 257, rendered(plain, *WIDE["Adobe RGB"]), 1)
+
+
+def test_cameras_that_name_adobe_rgb_in_exif_alone(tmp_path: Path) -> None:
+    exif = camera_exif(65535, "R03")
     plain = saved(tmp_path / "a.jpg", Image.fromarray(smooth()), exif=exif, quality=98, subsampling=0)
     profile = rgb_profile(*WIDE["Adobe RGB"])
     tagged = saved(tmp_path / "c.jpg", Image.fromarray(smooth()), icc_profile=profile, quality=98, subsampling=0)
@@ -139,6 +189,18 @@ def test_a_grey_profile_stays_with_grey(tmp_path: Path) -> None:
     with Image.open(tmp_path / "b.png") as image:
         assert image.info["icc_profile"] == profile
         assert near(np.asarray(image), smooth()[..., 0], 1)
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif", ".heic"])
+def test_a_grey_profile_is_left_out_where_grey_is_stored_as_colours(tmp_path: Path, suffix: str) -> None:
+    source = saved(tmp_path / "a.png", Image.fromarray(smooth()[..., 0]), icc_profile=grey_profile(1.8))
+    photo = read_photo(source)
+    keeping = Keeping(grey=True, quality=100)
+    lines = write_photo(tmp_path / f"b{suffix}", photo, photo.pixels, keeping=keeping)
+    assert lines == ["its colour profile is left out: the greys are those of sRGB now"]
+    again = read_photo(tmp_path / f"b{suffix}")
+    assert again.source.icc is None
+    assert near(again.pixels, photo.pixels, 3)
 
 
 def test_a_wide_grey_photo_gets_a_grey_of_srgb(tmp_path: Path) -> None:

@@ -324,9 +324,10 @@ def test_a_mask(run: Path, photos: Path, tmp_path: Path) -> None:
         assert np.array_equal(pixels[:, :16], read_image(photos / "odd.png").pixels[:, :16])
         assert np.array_equal(pixels[:, 16:], read_image(plain).pixels[:, 16:])
     ended = translate(photos, tmp_path / "out", "--model", run, "--mask", tmp_path / "masks")
-    assert ended.code == 1
-    assert "1 translated, 3 failed" in ended.err
-    assert "no mask for it: expected" in ended.err
+    assert ended.code == 2
+    assert "3 of 4 photos lack a mask of their own: no mask for deep/er/tall.jpg: expected" in ended.err
+    assert str(tmp_path / "masks" / "one.png") in ended.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_keep_without_its_weights_says_where_they_go(
