@@ -119,8 +119,8 @@ class Ledger:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the last run that wrote this ledger was interrupted."""
-        return not self._own.ended
+        """Whether the last run that wrote this ledger was interrupted; in its last moment only its lock tells."""
+        return not self._own.ended or _lock_of(self.path).exists()
 
     def goes_on_overwriting(self) -> bool:
         """Whether a run that overwrites was interrupted, and this is the same command again."""

@@ -305,6 +305,15 @@ def test_what_a_killed_run_left_is_swept_away(
     assert [path.exists() for path in (*left, fresh)] == [False, False, True]
 
 
+def test_what_a_run_killed_in_its_last_moment_left_is_swept_away(photos: Path, tmp_path: Path) -> None:
+    tasks, out = plan(photos, tmp_path / "out"), tmp_path / "out"
+    for _ in range(2):
+        run(tasks, ledger=Ledger(out, photos, {"model": "invert"}))
+        (out / ".ganstyle-ledger.lock").touch()  # all is made and noted, and the lock is not released yet
+    run(tasks, ledger=Ledger(out, photos, {"model": "invert"}))
+    assert not (out / ".ganstyle-ledger.lock").exists()
+
+
 def test_progress_in_files_and_megapixels(photos: Path, tmp_path: Path) -> None:
     tasks = plan(photos, tmp_path / "out")
     run(tasks[:1])
@@ -384,6 +393,18 @@ def test_shards_together_make_all_once(tmp_path: Path) -> None:
     assert sorted(made) == [f"{number}.png" for number in range(7)]
     report, _, _ = run(tasks, ledger=Ledger(tmp_path / "out", photos, {}))
     assert str(report) == "0 translated, 7 there already"
+
+
+def test_what_is_left_is_told_before_the_first(photos: Path, tmp_path: Path) -> None:
+    tasks, told = plan(photos, tmp_path / "out"), list[tuple[list[Task], bool]]()
+
+    def begin(left: Sequence[Task]) -> None:
+        told.append((list(left), any(task.target.exists() for task in left)))
+
+    run(tasks[:1], ledger=Ledger(tmp_path / "out", photos, {}))
+    run(tasks, ledger=Ledger(tmp_path / "out", photos, {}), begin=begin)
+    run(tasks, ledger=Ledger(tmp_path / "out", photos, {}), begin=begin)
+    assert told == [(tasks[1:], False), ([], False)]
 
 
 def test_report_in_words() -> None:
