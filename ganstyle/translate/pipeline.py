@@ -8,11 +8,12 @@ end comes is finished first.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,6 +22,7 @@ import numpy as np
 # How often a wait lets Python look for Ctrl-C; only some systems interrupt a wait without an end.
 GLANCE_S = 0.5
 STAGES = ("read", "compute", "write")
+NICENESS = 10  # of the threads that read and write, beside the network's
 
 
 class HasPixels(Protocol):
@@ -175,8 +177,8 @@ class _Flow(Generic[T, P]):
         self.tasks, self.position = tasks, 0
         self.stages, self.limits, self.times = stages, limits, times
         self.passed, self.stops, self.pixels_of = passed, stops, pixels_of
-        self.readers = ThreadPoolExecutor(limits.readers, thread_name_prefix="read")
-        self.writers = ThreadPoolExecutor(limits.writers, thread_name_prefix="write")
+        self.readers = ThreadPoolExecutor(limits.readers, thread_name_prefix="read", initializer=_step_back)
+        self.writers = ThreadPoolExecutor(limits.writers, thread_name_prefix="write", initializer=_step_back)
         self.window: list[_Moving[T, P]] = []  # read or being read, in order
         self.writing: dict[Future[list[str]], _Moving[T, P]] = {}
         self.files = self.bytes = 0  # on their way
@@ -313,3 +315,10 @@ def _wait(futures: Any) -> None:
     """Until one of them is done."""
     while not wait(futures, timeout=GLANCE_S, return_when=FIRST_COMPLETED).done:
         pass
+
+
+def _step_back() -> None:
+    """Let the network's threads go first: each of its operations takes as long as the slowest of them."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
