@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import io
-import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ganstyle.base.errors import UserError, one_line
-from ganstyle.base.files import atomic_write
+from ganstyle.networks.weight_files import download as download_file
+from ganstyle.networks.weight_files import hub_file
+from ganstyle.networks.weight_files import is_published as begins_with
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 OTHER_NAMES = ("pt_inception-2015-12-05-6726825d.pth",)  # the same file, as pytorch-fid keeps it
 DIGEST = "6726825d"  # how the SHA-256 of the published file begins
-TIMEOUT_S = 30
 
 
 class Inception(nn.Module):
@@ -68,13 +66,12 @@ def is_inception(weights: Mapping[str, Tensor]) -> bool:
 
 def is_published(path: Path) -> bool:
     """Whether a file is, byte for byte, the one that published scores are made with."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(DIGEST)
+    return begins_with(path, DIGEST)
 
 
 def cached_file() -> Path | None:
     """The weights in torch's hub cache, where torch-fidelity and pytorch-fid put them; None when they are not there."""
-    found = [path for name in (FILE, *OTHER_NAMES) if (path := _cache() / name).is_file()]
+    found = [path for name in (FILE, *OTHER_NAMES) if (path := hub_file(name)).is_file()]
     return found[0] if found else None
 
 
@@ -85,36 +82,10 @@ def download(url: str = URL) -> Path:
         UserError: no network, or something else came; says which file to put where.
     """
     name = url.rsplit("/", 1)[-1]
-    digest = name.removesuffix(".pth").rsplit("-", 1)[-1]
-    path = _cache() / name
-    try:
-        content = _fetch(url, digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (OSError, HTTPException, _Foreign) as error:
-        raise UserError(
-            f"cannot download the Inception weights ({one_line(error)[:120]}): "
-            f"put {url} at {path}, give its place with evaluate.weights=PATH, or use evaluate.weights=random"
-        ) from error
-    with atomic_write(path) as file:
-        file.write(content)
+    path = hub_file(name)
+    advice = f"put {url} at {path}, give its place with evaluate.weights=PATH, or use evaluate.weights=random"
+    download_file(url, path, name.removesuffix(".pth").rsplit("-", 1)[-1], advice)
     return path
-
-
-class _Foreign(Exception):
-    """Something else came than was asked for."""
-
-
-def _fetch(url: str, digest: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-        content = answer.read()
-    found = hashlib.sha256(content).hexdigest()
-    if not found.startswith(digest):
-        raise _Foreign(f"its SHA-256 begins with {found[:8]}, expected {digest}")
-    return content
-
-
-def _cache() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def _network(weights: Mapping[str, Tensor]) -> nn.Module:

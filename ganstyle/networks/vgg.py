@@ -1,9 +1,8 @@
-"""VGG-19 up to relu5_1, in its usual layout and in a light one; its feature maps tell style and content."""
+"""Feature maps of a VGG tell style and content: VGG-19 and VGG-16 in their usual files, and a light VGG-19."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -11,79 +10,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganstyle.base.errors import UserError
+from ganstyle.base.tables import pick
+from ganstyle.networks.vgg_layouts import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    LIGHT,
+    POOLINGS,
+    TORCHVISION,
+    Layout,
+)
 from ganstyle.networks.weight_files import read_weights
 
-CONVOLUTIONS = (2, 2, 4, 4, 1)  # in each block, up to relu5_1
+__all__ = ["IMAGENET_DEVIATION", "IMAGENET_MEAN", "LIGHT", "TORCHVISION", "Layout"]
+
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-
-
-def _places() -> Iterator[tuple[int, int]]:
-    """Block and number of each convolution, both counted from 1."""
-    for block, count in enumerate(CONVOLUTIONS, start=1):
-        for number in range(1, count + 1):
-            yield block, number
-
-
-LAYERS = tuple(f"relu{block}_{number}" for block, number in _places())
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a VGG-19 is stored, and in what its arithmetic differs.
-
-    Args:
-        name: what people call it.
-        keys: the name of each convolution in the file, in order.
-        widths: the channels of each block.
-        padding: how a convolution's input is padded: zeros or reflect.
-        ceil: whether pooling rounds sizes up.
-        minimum_px: the smallest side whose deepest map can still be made.
-    """
-
-    name: str
-    keys: tuple[str, ...]
-    widths: tuple[int, ...]
-    padding: str
-    ceil: bool
-    minimum_px: int
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each convolution's weight, by its key."""
-        outputs = [self.widths[block - 1] for block, _ in _places()]
-        inputs = [3, *outputs[:-1]]
-        return {key: (o, i, 3, 3) for key, o, i in zip(self.keys, outputs, inputs, strict=True)}
-
-    def fits(self, weights: Mapping[str, Tensor]) -> bool:
-        """Whether a state dict holds all convolutions in the right shapes."""
-        return all(
-            f"{key}.weight" in weights and tuple(weights[f"{key}.weight"].shape) == shape and f"{key}.bias" in weights
-            for key, shape in self.shapes().items()
-        )
-
-
-TORCHVISION = Layout(
-    "VGG-19",
-    tuple(f"features.{index}" for index in (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)),
-    (64, 128, 256, 512, 512),
-    padding="zeros",
-    ceil=False,
-    minimum_px=16,
-)
-LIGHT = Layout(
-    "light VGG-19",
-    tuple(f"conv{block}{number}" for block, number in _places()),
-    (16, 32, 64, 128, 128),
-    padding="reflect",
-    ceil=True,
-    minimum_px=17,  # four poolings that round up leave the two pixels that reflection needs
-)
-LIGHT_ENTRANCE = "conv0"
+LAYERS = LIGHT.layers  # those that every VGG-19 has
+OWN = "own"  # the padding of the layout
+# How torch calls ways of padding; the least that each needs of a side.
+PADDINGS = {"zeros": 1, "replicate": 1, "reflect": 2}
 
 
 class Vgg(nn.Module):
-    """Feature maps of a frozen VGG-19: images (N, 3, H, W) RGB in [-1, 1] to maps by layer name.
+    """Feature maps of a frozen VGG: images (N, 3, H, W) RGB in [-1, 1] to maps by layer name.
 
     Each layer is the map after a convolution's ReLU; `relu3_1` has been halved twice. The network brings the images
     to its own range by itself. Gradients reach the images, never the weights.
@@ -93,17 +41,29 @@ class Vgg(nn.Module):
 
     Args:
         layout: how the weights are stored.
-        weights: they, in that layout; others in it are ignored.
+        weights: they, in that layout; others in it are ignored, and layers behind the first missing one not there.
+        pooling: a name in POOLINGS.
+        padding: of each convolution's input: `own`, as it was trained, or one of PADDINGS. Replicating the border
+            keeps zeros, which no picture has, out of the statistics.
     """
 
-    def __init__(self, layout: Layout, weights: Mapping[str, Tensor]) -> None:
+    note = ""  # a line for people where it was a guess what the weights are
+
+    def __init__(
+        self, layout: Layout, weights: Mapping[str, Tensor], *, pooling: str = "max", padding: str = OWN
+    ) -> None:
         super().__init__()
-        self.name, self.minimum_px, self._ceil = layout.name, layout.minimum_px, layout.ceil
+        padding = layout.padding if padding == OWN else padding
+        self.name, self.layers, self._ceil = layout.name, layout.layers_in(weights), layout.ceil
+        self._pooling = pick(POOLINGS, "pooling", pooling)
+        # Four poolings before relu5_1; what is left of a side there must be enough to be padded.
+        least = pick(PADDINGS, "padding", padding)
+        self.minimum_px = 16 * (least - 1) + 1 if layout.ceil else 16 * least
         self.entrance = _entrance(layout, weights)
         self.convolutions = nn.ModuleDict()
-        for layer, key in zip(LAYERS, layout.keys, strict=True):
+        for layer, key in zip(self.layers, layout.keys, strict=False):
             weight, bias = weights[f"{key}.weight"], weights[f"{key}.bias"]
-            self.convolutions[layer] = _convolution(weight, bias, padding=layout.padding)
+            self.convolutions[layer] = _convolution(weight, bias, padding=padding)
         self.requires_grad_(False)
         self.eval()
 
@@ -114,21 +74,48 @@ class Vgg(nn.Module):
             ValueError: a layer of another name, other than three channels, or a side under `minimum_px`.
         """
         self._check(images, layers)
-        deepest = max(LAYERS.index(layer) for layer in layers)
+        deepest = max(self.layers.index(layer) for layer in layers)
         found = {}
         maps = self.entrance(images)
-        for layer in LAYERS[: deepest + 1]:
-            if layer.endswith("_1") and layer != LAYERS[0]:
-                maps = F.max_pool2d(maps, 2, ceil_mode=self._ceil)
+        for layer in self.layers[: deepest + 1]:
+            if layer.endswith("_1") and layer != self.layers[0]:
+                maps = self._pooled(maps)
             maps = F.relu(self.convolutions[layer](maps))
             if layer in layers:
                 found[layer] = maps
         return found
 
+    def stride_px(self, layer: str) -> int:
+        """Pixels of an image for each value of a layer's map, along a side."""
+        return 2 ** (int(layer[len("relu")]) - 1)
+
+    def reach_px(self, layer: str) -> int:
+        """How far a value sees beyond its own pixels, to each side."""
+        before = self.layers[: self.layers.index(layer) + 1]
+        return sum(self.stride_px(each) for each in before)  # each convolution sees one value further, poolings none
+
+    def bytes_per_pixel(self, deepest: str) -> float:
+        """What is held for the gradient by images, for each of their pixels, when maps down to a layer are made.
+
+        The images and what the entrance makes of them; of each convolution its padded input and what its ReLU gave; and
+        what each pooling keeps. The frame that padding adds is left out: a few percent of pictures of 256 px.
+        """
+        total, inputs = 2 * 3 * 4.0, 3
+        for layer in self.layers[: self.layers.index(deepest) + 1]:
+            outputs, area = self.get_parameter(f"convolutions.{layer}.weight").shape[0], self.stride_px(layer) ** 2
+            pooled = self._pooling.held_bytes * inputs if layer.endswith("_1") and layer != self.layers[0] else 0
+            total += (4 * (inputs + outputs) + pooled) / area
+            inputs = outputs
+        return total
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        pooled = self._pooling.pool(maps, self._ceil)
+        return pooled if self._pooling.gain == 1 else pooled * self._pooling.gain
+
     def _check(self, images: Tensor, layers: Collection[str]) -> None:
-        unknown = [layer for layer in layers if layer not in LAYERS]
+        unknown = [layer for layer in layers if layer not in self.layers]
         if unknown or not layers:
-            raise ValueError(f"layers {list(layers)}; expected some of {', '.join(LAYERS)}")
+            raise ValueError(f"layers {list(layers)}; expected some of {', '.join(self.layers)}")
         shape = tuple(images.shape)
         if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < self.minimum_px:
             raise ValueError(
@@ -159,12 +146,8 @@ class VggStatistics(nn.Module):
 
 
 def vgg_layout(weights: Mapping[str, Tensor]) -> Layout | None:
-    """The layout that a state dict is in; None when it is no VGG-19 of a known one."""
-    if TORCHVISION.fits(weights):
-        return TORCHVISION
-    entrance = weights.get(f"{LIGHT_ENTRANCE}.weight")
-    has_entrance = entrance is not None and tuple(entrance.shape) == (3, 3, 1, 1)
-    return LIGHT if has_entrance and f"{LIGHT_ENTRANCE}.bias" in weights and LIGHT.fits(weights) else None
+    """The layout of a VGG-19 that a state dict is in; None when it is none of a known one."""
+    return next((layout for layout in (TORCHVISION, LIGHT) if layout.fits(weights)), None)
 
 
 def load_vgg(path: Path) -> Vgg:
@@ -185,15 +168,9 @@ def load_vgg(path: Path) -> Vgg:
 
 def _entrance(layout: Layout, weights: Mapping[str, Tensor]) -> nn.Conv2d:
     """A 1x1 convolution that takes images in [-1, 1] to what the first convolution expects."""
-    if layout is LIGHT:
-        weight = weights[f"{LIGHT_ENTRANCE}.weight"].double()
-        bias = weights[f"{LIGHT_ENTRANCE}.bias"].double()
-    else:
-        deviation = torch.tensor(IMAGENET_DEVIATION, dtype=torch.float64)
-        weight = torch.diag(1 / deviation)[:, :, None, None]
-        bias = -torch.tensor(IMAGENET_MEAN, dtype=torch.float64) / deviation
-    # Both expect images in [0, 1]: weight * (image + 1) / 2 + bias.
-    return _convolution(weight / 2, bias + weight.sum(dim=(1, 2, 3)) / 2)
+    weight, bias = layout.entrance(weights)
+    # They expect images in [0, 1]: weight * (image + 1) / 2 + bias.
+    return _convolution(weight[:, :, None, None] / 2, bias + weight.sum(dim=1) / 2)
 
 
 def _convolution(weight: Tensor, bias: Tensor, *, padding: str = "zeros") -> nn.Conv2d:

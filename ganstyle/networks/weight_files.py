@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import urllib.request
 from collections.abc import Iterable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ganstyle.base.errors import UserError, one_line
+from ganstyle.base.files import atomic_write
+
+TIMEOUT_S = 30
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -32,6 +37,45 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if broken:
         raise UserError(f"{path}: {broken[0]} holds NaN or infinity; download the file again")
     return dict(weights)
+
+
+def hub_file(name: str) -> Path:
+    """Where torch keeps a file that it has downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
+
+
+def is_published(path: Path, digest: str) -> bool:
+    """Whether the SHA-256 of a file begins like that of the published one."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(digest)
+
+
+def download(url: str, path: Path, digest: str, advice: str) -> None:
+    """Fetch a file, checked by how its SHA-256 begins; it is whole or not there.
+
+    Raises:
+        UserError: no network, or something else came; ends with `advice`.
+    """
+    try:
+        content = _fetched(url, digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, HTTPException, _Foreign) as error:
+        raise UserError(f"cannot download {path.name} ({one_line(error)[:120]}): {advice}") from error
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+class _Foreign(Exception):
+    """Something else came than was asked for."""
+
+
+def _fetched(url: str, digest: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        content: bytes = answer.read()
+    found = hashlib.sha256(content).hexdigest()
+    if not found.startswith(digest):
+        raise _Foreign(f"its SHA-256 begins with {found[:8]}, expected {digest[:8]}")
+    return content
 
 
 def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
