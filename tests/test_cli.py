@@ -14,7 +14,7 @@ from ganstyle.base.recipes import recipe_names
 from tests import tiny
 
 VERBS = [
-    *("train", "translate", "compare", "export", "report", "demo"),
+    *("train", "translate", "compare", "stylize", "evaluate", "export", "report", "demo"),
     *("config show", "config list", "dataset check", "dataset synthesize"),
 ]
 

@@ -13,7 +13,7 @@ FLOORS = [
     {"base"},
     {"networks", "losses", "data", "tracking"},
     {"methods"},
-    {"train", "translate", "evaluate"},
+    {"train", "translate", "painting", "evaluate"},
     {"assemble"},
     {"verbs"},
     {"cli"},
@@ -33,6 +33,8 @@ OWNERS = {
     "onnxscript": {"translate/onnx_export.py"},
     "tensorboard": {"tracking/tensorboard.py"},
     "torch_fidelity": {"networks/inception.py"},
+    "torchmetrics": {"evaluate/perceptual.py"},
+    "sklearn": {"painting/learned.py"},
 }
 
 

@@ -74,15 +74,18 @@ def test_every_recipe_is_in_the_table() -> None:
     assert [name for name in recipes if f"| `{name}` |" not in text] == []
 
 
-def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synthesize(tmp_path / "drawn", count=2, size_px=32)
     (tmp_path / "drawn/trainA").rename(tmp_path / "photos")
+    (tmp_path / "drawn/trainB").rename(tmp_path / "paintings")
     (tmp_path / "photos/0000.png").rename(tmp_path / "photos/beach.jpg")
     monkeypatch.chdir(tmp_path)
-    words = ["train", "cyclegan-lite", "data.a=photos", "data.b=drawn/trainB", "name=mine", "training.steps=1"]
+    words = ["train", "cyclegan-lite", "data.a=photos", "data.b=paintings", "name=mine", "training.steps=1"]
     assert run([*words, *TINY.split()], monkeypatch) == 0
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(examples) == 2
+    for code in examples:
+        exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "beach.jpg").is_file()
 
 

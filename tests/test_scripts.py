@@ -33,12 +33,27 @@ def test_translate_is_the_verb() -> None:
     assert "ganstyle translate" in shown.stdout
 
 
-@pytest.mark.parametrize("method", ["vgg", "sparse"])
-def test_single_pair_methods_say_that_they_come_later(method: str) -> None:
-    told = script("translate.py", "--method", method, "--style", "painting.jpg", "photo.jpg", "out.png")
+def test_a_single_pair_needs_its_picture() -> None:
+    told = script("translate.py", "--method", "sparse", "photo.jpg", "out.png")
     assert told.returncode == 2
-    assert "later version" in told.stderr
-    assert "Traceback" not in told.stderr
+    assert told.stderr == "error: --method sparse needs --style PICTURE\n"
+
+
+def test_a_picture_needs_a_method() -> None:
+    told = script("translate.py", "--style", "painting.jpg", "photo.jpg", "out.png")
+    assert told.returncode == 2
+    assert "--method vgg or sparse" in told.stderr
+
+
+def test_stylizes_a_folder(tmp_path: Path) -> None:
+    synthesize(tmp_path / "pictures", count=2, size_px=32)
+    style = next((tmp_path / "pictures" / "trainB").iterdir())
+    words = ["--method", "sparse", "--style", str(style), "pictures/testA", "out", "--device", "cpu"]
+    made = script("translate.py", *words, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    names = {path.name for path in (tmp_path / "pictures" / "testA").iterdir()}
+    assert names
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == names
 
 
 def test_an_unknown_method_is_refused() -> None:

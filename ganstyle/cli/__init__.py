@@ -7,7 +7,7 @@ import sys
 from typing import NoReturn
 
 from ganstyle.base.errors import LAUNCHER, RunFailed, ToldElsewhere, UserError
-from ganstyle.cli import looking, training, translating  # noqa: F401 - their verbs join the app
+from ganstyle.cli import evaluating, looking, stylizing, training, translating  # noqa: F401 - their verbs join the app
 from ganstyle.cli.app import app, config_app, dataset_app
 from ganstyle.tracking.console import say
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from ganstyle.base.errors import printable
 from ganstyle.tracking.console import duration, error_console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ganstyle.translate.folder import Progress as Told
+    from ganstyle.verbs.painting import Progress as Step
 
 NAME_LENGTH = 60
 
@@ -42,6 +52,36 @@ class FileProgress:
         )
 
     def __enter__(self) -> FileProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+class PhotoProgress:
+    """A bar for each photo that takes long, with the words of its method; of several, how many are done."""
+
+    def __init__(self, count: int) -> None:
+        console = error_console()
+        columns = (BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._bar = self._progress.add_task("", total=None)
+        self._count, self._done = count, 0
+
+    def watch(self, source: Path, told: Step) -> None:
+        """Show how far one photo has come."""
+        place = f"{self._done + 1}/{self._count} " if self._count > 1 else ""
+        name = escape(printable(source.name)[-NAME_LENGTH:])
+        self._progress.update(self._bar, completed=told.done, total=told.of, description=f"{place}{name}: {told.words}")
+
+    def advance(self, told: Told) -> None:
+        """One more is done."""
+        self._done = told.files
+        if told.files < told.files_total:
+            self._progress.reset(self._bar)
+
+    def __enter__(self) -> PhotoProgress:
         self._progress.start()
         return self
 

@@ -191,7 +191,7 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
         return
     with FileProgress() as progress:
         report = job.run(progress.advance)
-    _tell(report)
+    tell(report)
     if report.skipped and job.ledger is None:
         say(f"{job.tasks[0].target} is there already, whatever made it: --overwrite makes it again")
     # torchrun ends all other processes when one fails, and their photos are good.
@@ -199,7 +199,8 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
         raise typer.Exit(1)
 
 
-def _tell(report: Report) -> None:
+def tell(report: Report) -> None:
+    """Say what became of a folder, and what people should know of its files."""
     say(str(report))
     files: dict[str, list[Path]] = {}
     for path, note in report.notes:

@@ -1,0 +1,124 @@
+"""Photos on their way to another look: read, made, and written with what says how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganstyle.base.files import write_text
+from ganstyle.data.folders import megapixels
+from ganstyle.data.images import write_image
+from ganstyle.data.outputs import Task
+from ganstyle.data.photos import Keeping, Photo, read_photo, write_photo
+from ganstyle.translate.folder import Progress as FolderProgress
+from ganstyle.translate.folder import Report, translate_tasks
+from ganstyle.translate.ledger import Ledger
+from ganstyle.translate.pipeline import Limits, Stages
+from ganstyle.verbs.editing import Edit
+from ganstyle.verbs.painting import Painted, Painter, Progress
+
+SIDECAR, STATE, PREVIEW = ".json", ".ganstyle-state", ".preview.jpg"
+
+
+@dataclass(frozen=True)
+class PaintingJob:
+    """Photos with all that is needed to give them a look.
+
+    Args:
+        painter: gives the look.
+        tasks: what to make of what.
+        sizes: (width, height) of each task's photo as it will be read; None where its header cannot be.
+        size_px: the longer side at most.
+        edit: what is done with the result before it is written.
+        keeping: what its file keeps of the photo's.
+        note: how all are made, in plain values, for the files beside them.
+        ledger: where it is noted; None where the output is one named file.
+        report: the folder of reports on what a sparse code says; None for none.
+        preview_every: a preview is written beside the output after so many rounds of work; None for none.
+        resume: go on from the state that an interrupted run left.
+        overwrite: make again what is there.
+        retry_failed: try again what failed before.
+        made: what is not written yet.
+        stopped: a line on what a person broke off.
+    """
+
+    painter: Painter
+    tasks: Sequence[Task]
+    sizes: Sequence[tuple[int, int] | None]
+    size_px: int | None
+    edit: Edit
+    keeping: Keeping
+    note: Mapping[str, Any]
+    ledger: Ledger | None
+    report: Path | None = None
+    preview_every: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+    retry_failed: bool = False
+    made: dict[Path, Painted] = field(default_factory=dict)
+    stopped: list[str] = field(default_factory=list)
+
+    def run(
+        self,
+        watch: Callable[[Path, Progress], None] = lambda *_: None,
+        advance: Callable[[FolderProgress], None] = lambda _: None,
+    ) -> Report:
+        """Make them; `watch` is called as each photo goes, `advance` after each.
+
+        Raises:
+            KeyboardInterrupt: in a folder; the next run begins with the photo that was broken off. Of a single photo
+                the best so far is written instead.
+        """
+
+        def compute(photos: Sequence[tuple[Task, Photo]]) -> list[np.ndarray]:
+            return [self._painted(task, photo, watch) for task, photo in photos]
+
+        return translate_tasks(
+            self.tasks,
+            Stages(lambda task: read_photo(task.source, longest_px=self.size_px), compute, self._write),
+            ledger=self.ledger,
+            overwrite=self.overwrite,
+            retry_failed=self.retry_failed,
+            limits=Limits(readers=1, writers=1),
+            sizes={task.source: megapixels(size) for task, size in zip(self.tasks, self.sizes, strict=True)},
+            advance=advance,
+        )
+
+    def _painted(self, task: Task, photo: Photo, watch: Callable[[Path, Progress], None]) -> np.ndarray:
+        def told(progress: Progress) -> None:
+            watch(task.source, progress)
+            if self.preview_every and progress.done % self.preview_every == 0:
+                write_image(_beside(task, PREVIEW), progress.pixels())
+
+        task.target.parent.mkdir(parents=True, exist_ok=True)
+        painted = self.painter.paint(
+            photo.pixels, source=task.source, watch=told, state=_beside(task, STATE), resume=self.resume
+        )
+        if painted.stopped and self.ledger is not None:
+            raise KeyboardInterrupt
+        self.made[task.source] = painted
+        return painted.pixels
+
+    def _write(self, task: Task, photo: Photo, pixels: np.ndarray) -> list[str]:
+        painted = self.made.pop(task.source)
+        lines = write_photo(task.target, photo, self.edit(task.source, photo.pixels, pixels), keeping=self.keeping)
+        height, width = pixels.shape[:2]
+        told = {**self.note, "content": task.source.name, "width": width, "height": height, **painted.facts}
+        write_text(_beside(task, SIDECAR), json.dumps(told, indent=1, default=str) + "\n")
+        _beside(task, PREVIEW).unlink(missing_ok=True)
+        if painted.stopped:
+            self.stopped.append(f"stopped: {task.target} is the best so far; --resume goes on from there")
+        else:
+            _beside(task, STATE).unlink(missing_ok=True)
+        if self.report is not None and painted.report is not None:
+            lines += painted.report(self.report if self.ledger is None else self.report / task.target.name)
+        return lines
+
+
+def _beside(task: Task, end: str) -> Path:
+    return task.target.with_name(task.target.name + end)

@@ -1,0 +1,341 @@
+"""`ganstyle stylize`: files in, files out, by both methods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ganstyle
+from ganstyle.base.errors import UserError
+from ganstyle.data.photos import read_provenance
+from ganstyle.verbs.painting import Progress
+from ganstyle.verbs.painting_job import PaintingJob
+from ganstyle.verbs.stylize import prepare, prepare_repair, settings_named
+from tests import tiny
+from tests.networks.foreign_weights import light_weights
+
+SIZE = (48, 64)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "light.pth"
+    torch.save({"epoch": 1, "model": light_weights()}, path)
+    return path
+
+
+@pytest.fixture
+def style(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(1)
+    coarse = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    coarse.resize((64, 48), Image.Resampling.NEAREST).save(tmp_path / "style.png")
+    return tmp_path / "style.png"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    exif = Image.Exif()
+    exif[0x010E] = "a lake"
+    exif.get_ifd(0x8825)[1] = "N"
+    tiny.picture(*SIZE, 3).save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    return tmp_path / "photo.jpg"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "photos"
+    (place / "sub").mkdir(parents=True)
+    tiny.picture(*SIZE, 4).save(place / "one.png")
+    tiny.picture(*SIZE, 5).save(place / "sub" / "two.png")
+    (place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    return place
+
+
+def stylize(*words: str | Path) -> tiny.Ended:
+    ended = tiny.ganstyle("stylize", *words, "--device", "cpu")
+    assert "Traceback" not in ended.err
+    return ended
+
+
+def methods(weights: Path) -> Iterator[list[str | Path]]:
+    yield ["--method", "sparse"]
+    yield ["--method", "vgg", "--weights", weights, "--iterations", "3,2"]
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_photo_with_all_that_its_file_said(
+    number: int, photo: Path, style: Path, weights: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.png"
+    words = list(methods(weights))[number]
+    ended = stylize(photo, style, out, *words)
+    assert ended.code == 0, ended.err
+    with Image.open(out) as made:
+        assert made.size == SIZE[::-1]
+        exif = made.getexif()
+        assert exif[0x010E] == "a lake"
+        assert not exif.get_ifd(0x8825)
+    assert np.abs(pixels(out) - pixels(photo)).mean() > 4  # something was done
+    note, told = read_provenance(out), json.loads((tmp_path / "out.png.json").read_text())
+    assert note is not None
+    assert note["method"] == told["method"] == words[1]
+    assert note["style"] == told["style"] == "style.png"
+    assert (told["width"], told["height"], told["content"]) == (64, 48, "photo.jpg")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"photo.jpg", "style.png", "out.png", "out.png.json"}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_strength_is_the_photo(number: int, photo: Path, style: Path, weights: Path, tmp_path: Path) -> None:
+    words = list(methods(weights))[number]
+    ended = stylize(photo, style, tmp_path / "out.png", *words, "--strength", "0")
+    assert ended.code == 0, ended.err
+    assert (pixels(tmp_path / "out.png") == pixels(photo)).all()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_folder_goes_on_where_it_stopped(
+    number: int, folder: Path, style: Path, weights: Path, tmp_path: Path
+) -> None:
+    words = [folder, style, tmp_path / "out", *list(methods(weights))[number]]
+    first = stylize(*words)
+    assert first.code == 1
+    assert "failed: " in first.err
+    assert "broken.png" in first.err
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+    expected = {"one.png", "sub/two.png", "one.png.json", "sub/two.png.json", "ganstyle-ledger.jsonl"}
+    assert names == expected
+    before = (tmp_path / "out" / "one.png").stat().st_mtime_ns
+    second = stylize(*words)
+    assert "2 there already" in second.err
+    assert (tmp_path / "out" / "one.png").stat().st_mtime_ns == before
+    other = stylize(*words, "--strength", "0.3")
+    assert other.code == 2
+    assert "--overwrite" in other.err
+
+
+def test_the_same_seed_gives_the_same_picture(photo: Path, style: Path, weights: Path, tmp_path: Path) -> None:
+    for words in methods(weights):
+        for name in ("one.png", "two.png"):
+            assert stylize(photo, style, tmp_path / name, *words, "--overwrite").code == 0
+        assert (pixels(tmp_path / "one.png") == pixels(tmp_path / "two.png")).all()
+
+
+def test_a_size_is_the_longer_side(photo: Path, style: Path, tmp_path: Path) -> None:
+    assert stylize(photo, style, tmp_path / "out.png", "--method", "sparse", "--size", "40").code == 0
+    with Image.open(tmp_path / "out.png") as made:
+        assert made.size == (40, 30)
+
+
+def test_a_stopped_photo_is_the_best_so_far_and_goes_on(
+    photo: Path, style: Path, weights: Path, tmp_path: Path
+) -> None:
+    out, whole = tmp_path / "out.png", tmp_path / "whole.png"
+
+    def job(target: Path, *, resume: bool = False) -> PaintingJob:
+        settings = {"iterations": (4, 6)}
+        return prepare(photo, [style], target, settings=settings, weights=weights, device="cpu", resume=resume)
+
+    def stop(_: Path, progress: Progress) -> None:
+        if progress.done == 7:
+            raise KeyboardInterrupt
+
+    job(whole).run()
+    stopped = job(out)
+    report = stopped.run(stop)
+    assert report.done == 1
+    assert len(stopped.stopped) == 1
+    assert "--resume" in stopped.stopped[0]
+    assert (tmp_path / "out.png.ganstyle-state").is_file()
+    assert not (pixels(out) == pixels(whole)).all()
+    resumed: list[int] = []
+    job(out, resume=True).run(lambda _, progress: resumed.append(progress.done))
+    assert min(resumed) > 1  # it did not begin again
+    assert (pixels(out) == pixels(whole)).all()
+    assert not (tmp_path / "out.png.ganstyle-state").exists()
+
+
+def test_a_stopped_folder_leaves_nothing_half_done(folder: Path, style: Path, weights: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").unlink()
+    settings = {"iterations": (4, 6)}
+    job = prepare(folder, [style], tmp_path / "out", settings=settings, weights=weights, device="cpu")
+
+    def stop(source: Path, progress: Progress) -> None:
+        if source.name == "two.png" and progress.done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job.run(stop)
+    assert (tmp_path / "out" / "one.png").is_file()
+    assert not (tmp_path / "out" / "sub" / "two.png").exists()
+    again = prepare(folder, [style], tmp_path / "out", settings=settings, weights=weights, device="cpu", resume=True)
+    report = again.run()
+    assert (report.done, report.skipped) == (1, 1)
+
+
+def test_a_preview_goes_with_the_photo(photo: Path, style: Path, weights: Path, tmp_path: Path) -> None:
+    job = prepare(
+        photo, [style], tmp_path / "out.png", settings={"iterations": (4,)}, weights=weights, device="cpu",
+        preview_every=2,
+    )  # fmt: skip
+    preview, seen = tmp_path / "out.png.preview.jpg", []
+    job.run(lambda _, progress: seen.append(preview.is_file()))
+    assert any(seen)
+    assert not preview.exists()
+
+
+def test_a_part_of_the_photo(photo: Path, style: Path, weights: Path, tmp_path: Path) -> None:
+    mask = np.zeros(SIZE, np.uint8)
+    mask[:, 32:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    for words in methods(weights):
+        ended = stylize(
+            photo, style, tmp_path / "out.png", *words, "--mask", tmp_path / "mask.png", "--feather", "0", "--overwrite"
+        )
+        assert ended.code == 0, ended.err
+        change = np.abs(pixels(tmp_path / "out.png") - pixels(photo)).mean(axis=(0, 2))
+        assert change[:31].max() == 0
+        assert change[33:].mean() > 2
+
+
+def test_several_pictures(photo: Path, style: Path, weights: Path, tmp_path: Path) -> None:
+    tiny.picture(40, 40, 8).save(tmp_path / "other.png")
+    words = [photo, style, "--also", tmp_path / "other.png", "--style-weights", "1,3", "--weights", weights]
+    for name, more in {"both.png": ["1,3"], "one.png": ["1,0"]}.items():
+        ended = stylize(
+            *words[:2], tmp_path / name, *words[2:4], "--style-weights", *more, *words[6:], "--iterations", "4"
+        )
+        assert ended.code == 0, ended.err
+    assert not (pixels(tmp_path / "both.png") == pixels(tmp_path / "one.png")).all()
+
+
+def test_regions_that_are_drawn_and_regions_that_are_found(
+    photo: Path, style: Path, weights: Path, tmp_path: Path
+) -> None:
+    colours = np.zeros((*SIZE, 3), np.uint8)
+    colours[:, :32], colours[:, 32:] = (255, 0, 0), (0, 0, 255)
+    Image.fromarray(colours).save(tmp_path / "mask.png")
+    Image.fromarray(colours[:, ::-1].copy()).save(tmp_path / "style-mask.png")
+    words = ["--weights", weights, "--iterations", "4"]
+    drawn = ["--mask", tmp_path / "mask.png", "--style-mask", tmp_path / "style-mask.png"]
+    for name, more in {"plain.png": [], "drawn.png": drawn, "found.png": ["--regions", "3"]}.items():
+        ended = stylize(photo, style, tmp_path / name, *words, *more)
+        assert ended.code == 0, ended.err
+    plain, *others = (pixels(tmp_path / f"{name}.png") for name in ("plain", "drawn", "found"))
+    assert all(np.abs(other - plain).mean() > 0.5 for other in others)
+    for more, told in (
+        (["--style-mask", tmp_path / "style-mask.png"], "goes with --mask"),
+        ([*drawn, "--style-mask", tmp_path / "style-mask.png"], "2 --style-mask for 1 pictures"),
+        ([*drawn, "--regions", "3"], "leave one out"),
+    ):
+        ended = stylize(photo, style, tmp_path / "other.png", *words, *more)
+        assert ended.code == 2
+        assert told in ended.err
+
+
+def test_a_report_on_the_sparse_code(photo: Path, style: Path, tmp_path: Path) -> None:
+    ended = stylize(photo, style, tmp_path / "out.png", "--method", "sparse", "--report", tmp_path / "report")
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "report" / "report.html").is_file()
+    assert json.loads((tmp_path / "report" / "report.json").read_text())
+
+
+def test_repair_fills_the_mask_alone(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    texture = np.tile(draw.integers(60, 200, (8, 8, 3), dtype=np.uint8), (8, 8, 1))
+    damaged, mask = texture.copy(), np.zeros(texture.shape[:2], np.uint8)
+    damaged[20:26, 10:50], mask[20:26, 10:50] = 255, 255
+    Image.fromarray(damaged).save(tmp_path / "damaged.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = [tmp_path / "damaged.png", tmp_path / "out.png", "--method", "sparse", "--repair", tmp_path / "mask.png"]
+    ended = stylize(*words)
+    assert ended.code == 0, ended.err
+    made = pixels(tmp_path / "out.png")
+    assert (made[mask == 0] == damaged[mask == 0]).all()
+    assert np.abs(made - texture)[mask > 0].mean() < 0.25 * np.abs(damaged - texture.astype(int))[mask > 0].mean()
+
+
+def test_in_python(style: Path, weights: Path) -> None:
+    array = np.asarray(tiny.picture(*SIZE, 3))
+    with Image.open(style) as picture:
+        picture.load()
+    made = ganstyle.stylize(array, style, method="sparse", device="cpu")
+    assert isinstance(made, np.ndarray)
+    assert (made.shape, made.dtype) == (array.shape, array.dtype)
+    made = ganstyle.stylize(tiny.picture(*SIZE, 3), picture, weights=weights, iterations=(3,), device="cpu")
+    assert isinstance(made, Image.Image)
+    assert made.size == SIZE[::-1]
+    deep = ganstyle.stylize(array.astype(np.uint16) * 257, picture, method="sparse", device="cpu", size_px=40)
+    assert (deep.shape, deep.dtype) == ((30, 40, 3), np.uint16)
+
+
+def test_settings_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("method: vgg\nstrength: 0.4\niterations: [30, 20]\n")
+    found = settings_named("vgg", {"strength": 0.7}, file)
+    assert (found.strength, found.iterations) == (0.7, (30, 20))
+    with pytest.raises(UserError, match="it is for --method vgg, not sparse"):
+        settings_named("sparse", {}, file)
+    file.write_text("strenght: 0.4\niterations: [0]\n")
+    with pytest.raises(UserError) as error:
+        settings_named("vgg", {}, file)
+    assert "did you mean 'strength'" in str(error.value)
+    assert "iterations" in str(error.value)  # all mistakes at once
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--method", "sparse", "--weights", "x.pth"], "--weights: goes with --method vgg"),
+        (["--method", "sparse", "--resume"], "--resume goes with --method vgg"),
+        (["--method", "sparse", "--colours", "match"], "unknown key"),
+        (["--method", "sparse", "--repair", "mask.png"], "stylize PHOTO OUTPUT --method sparse --repair"),
+        (["--method", "vgg", "--report", "there"], "--report: goes with --method sparse"),
+        (["--method", "vgg", "--weights", "nowhere.pth"], "nowhere.pth"),
+        (["--method", "vgg", "--iterations", "many"], "--iterations many: expected numbers"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together(words: list[str], told: str, photo: Path, style: Path, tmp_path: Path) -> None:
+    ended = stylize(photo, style, tmp_path / "out.png", *words)
+    assert ended.code in (1, 2)
+    assert told in ended.err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_files_that_are_not_there_or_none(photo: Path, style: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("hello")
+    for content, picture in (
+        (tmp_path / "no.jpg", style),
+        (photo, tmp_path / "no.jpg"),
+        (photo, tmp_path / "text.png"),
+    ):
+        ended = stylize(content, picture, tmp_path / "out.png", "--method", "sparse")
+        assert ended.code == 2
+        assert ended.err.count("\n") == 1, ended.err
+    ended = stylize(photo, style, photo, "--method", "sparse")
+    assert ended.code == 2
+    assert "one of the input's own files" in ended.err
+    ended = stylize(photo, style, "--method", "sparse")
+    assert ended.code == 2
+    assert "OUTPUT is missing" in ended.err
+
+
+def test_a_folder_is_repaired(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").unlink()
+    mask = np.zeros(SIZE, np.uint8)
+    mask[20:23, 8:40] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    job = prepare_repair(folder, tmp_path / "out", mask=tmp_path / "mask.png", device="cpu")
+    assert job.run().done == 2
+    assert (tmp_path / "out" / "sub" / "two.png").is_file()
