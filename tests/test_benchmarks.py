@@ -24,7 +24,7 @@ from ganstyle.base.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "scripts" / "benchmarks"
-BENCHMARKS = ("train_step", "inference", "onnx_inference", "loader", "memory", "tracking", "tiles", "folder")
+BENCHMARKS = ("train_step", "inference", "onnx_inference", "loader", "memory", "tracking", "tiles", "folder", "stylize")
 MODULES = ("case", "sides", "machine", "measure", "report", "plain", "ours", "against", "train_step", "table")
 
 
@@ -257,8 +257,8 @@ def test_the_table_says_that_others_used_the_machine(tools: SimpleNamespace, res
 
 def test_every_line_of_the_table_has_a_row_that_is_measured(tools: SimpleNamespace) -> None:
     """A renamed row would read "not measured yet" for ever."""
-    names = ("loader", "memory", "inference", "onnx_inference", "tracking", "tiles", "folder")
-    loader, memory, inference, onnx_inference, tracking, tiles, folder = map(importlib.import_module, names)
+    names = ("loader", "memory", "inference", "onnx_inference", "tracking", "tiles", "folder", "stylize")
+    loader, memory, inference, onnx_inference, tracking, tiles, folder, stylize = map(importlib.import_module, names)
     step = tools.train_step
     rows = {
         "train_step-cpu": {f"step, {case.name}" for case in step.CPU_CASES},
@@ -274,6 +274,15 @@ def test_every_line_of_the_table_has_a_row_that_is_measured(tools: SimpleNamespa
             for name in (tracking.telling_name, tracking.thread_name, tracking.processes_name)
         },
         "tiles-cpu": {tiles.row_name(way, megapixels) for way in tiles.WAYS for megapixels in tiles.MEGAPIXELS},
+        "stylize-cpu": {
+            *(stylize.row_name(what, stylize.SIZE_PX) for what in stylize.SPEEDS),
+            *(
+                stylize.row_name(stylize.memory_name(network, way), size_px)
+                for network in stylize.LAYOUTS
+                for way in stylize.TILES
+                for size_px in stylize.MEMORY_PX
+            ),
+        },
         "folder-cpu": {folder.row_name(kind) for kind in folder.KINDS},
         "loader-cuda": {loader.waiting_name(kind) for kind in loader.KINDS},
     }

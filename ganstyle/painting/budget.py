@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ganstyle.base.errors import UserError
-from ganstyle.painting.footprint import choose
+from ganstyle.painting.footprint import USUAL_TILE_PX, choose
 from ganstyle.painting.optimisers import HISTORY, Adam, Lbfgs
 from ganstyle.painting.pyramid import Size
 from ganstyle.painting.vgg_settings import VggSettings
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ganstyle.networks.vgg import Vgg
     from ganstyle.painting.objective import Weights
 
-USUAL_TILE_PX, LEAST_TILE_PX = 512, 128  # the sides of cores; smaller ones are mostly overlap
+LEAST_TILE_PX = 128  # of a core; smaller ones are mostly overlap
 
 
 class Plan(NamedTuple):

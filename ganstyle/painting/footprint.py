@@ -26,6 +26,7 @@ PASSING_MAPS = 4
 SORTED_BYTES = 28
 MATRIX_BYTES = 6 * 8  # of each element of a covariance: float64, and what its eigenvectors take
 FIXED_BYTES = 16_000_000
+USUAL_TILE_PX = 512
 TILES_PX = (1024, 512, 256, 128)
 
 
@@ -132,7 +133,9 @@ def choose(
 def _choices(weights: Weights, *, optimiser: str, tile: str, tile_px: int | None) -> Iterator[Choice]:
     optimisers = list(dict.fromkeys([optimiser, "adam"]))
     whole: list[int | None] = [None]
-    tiles: list[int | None] = [tile_px] if tile_px else list(TILES_PX)
+    # Tiles for want of memory are as large as it allows; tiles that are asked for are tiles.
+    usual = [side for side in TILES_PX if tile != "on" or side <= USUAL_TILE_PX]
+    tiles: list[int | None] = [tile_px] if tile_px else list(usual)
     tiles = tiles if _additive(weights) else []
     if tile == "on" and not tiles:
         raise UserError(

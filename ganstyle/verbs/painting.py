@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ganstyle.data.tensors import to_pixels, to_tensor
 from ganstyle.painting.repair import RepairSettings, repair
 from ganstyle.painting.sparse import SparseMoment, SparseSettings, SparseStylized, SparseStylizer
 from ganstyle.painting.sparse_report import write_report
+from ganstyle.translate.memory import free_host_memory
 
 Say = Callable[[str], None]
 
@@ -53,7 +54,9 @@ class Painted:
 
 
 class Painter(Protocol):
-    """Gives photos one look."""
+    """Gives photos one look; `resumes` says whether it can go on where it was broken off."""
+
+    resumes: ClassVar[bool]
 
     def paint(
         self, photo: np.ndarray, *, source: Path | None, watch: Watch, state: Path | None, resume: bool
@@ -106,6 +109,8 @@ class Wish:
 class SparsePainter:
     """By patches of the picture."""
 
+    resumes = False
+
     def __init__(self, settings: SparseSettings, wish: Wish, say: Say) -> None:
         named = {"features": wish.features, "weights": wish.weights, "pooling": wish.pooling}
         refuse({**named, "start": wish.start, "regions": wish.regions, "mask with --style-mask": wish.masks}, "vgg")
@@ -113,14 +118,14 @@ class SparsePainter:
             raise UserError("--method sparse takes one picture: several go with --method vgg")
         self.settings, self.wish = settings, wish
         self.style = to_tensor(wish.styles[0], wish.device)
-        self.stylizer = SparseStylizer(self.style, settings, device=wish.device, say=say)
+        self.stylizer = SparseStylizer(
+            self.style, settings, device=wish.device, free_bytes=partial(free_bytes, wish.device), say=say
+        )
 
     def paint(
         self, photo: np.ndarray, *, source: Path | None, watch: Watch, state: Path | None, resume: bool
     ) -> Painted:
-        """See `Painter`; there is nothing to resume."""
-        if resume:
-            raise UserError("--resume goes with --method vgg: sparse takes seconds and begins again")
+        """See `Painter`."""
 
         def told(moment: SparseMoment) -> None:
             words = f"level {moment.level}/{moment.levels}, patches of {moment.patch_px} px"
@@ -147,6 +152,7 @@ class SparsePainter:
 class RepairPainter:
     """Fills what masks show from the rest of the photo."""
 
+    resumes: ClassVar[bool] = False
     settings: RepairSettings
     masks: Masks
     device: torch.device
@@ -165,6 +171,11 @@ class RepairPainter:
         mask = torch.from_numpy(weight)[None, None].to(self.device)
         filled = repair(content, mask, settings=self.settings, watch=told)
         return Painted(to_pixels(filled, photo.dtype)[0], asdict(self.settings))
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be taken where it is computed; None where no one knows."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_host_memory()
 
 
 def refuse(given: Mapping[str, Any], method: str) -> None:

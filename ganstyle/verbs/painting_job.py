@@ -112,7 +112,8 @@ class PaintingJob:
         write_text(_beside(task, SIDECAR), json.dumps(told, indent=1, default=str) + "\n")
         _beside(task, PREVIEW).unlink(missing_ok=True)
         if painted.stopped:
-            self.stopped.append(f"stopped: {task.target} is the best so far; --resume goes on from there")
+            further = "; --resume goes on from there" if self.painter.resumes else ""
+            self.stopped.append(f"stopped: {task.target} is the best so far{further}")
         else:
             _beside(task, STATE).unlink(missing_ok=True)
         if self.report is not None and painted.report is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ganstyle.base.errors import UserError
@@ -16,12 +16,13 @@ from ganstyle.networks.vgg_files import load_features
 from ganstyle.painting.objective import Region
 from ganstyle.painting.regions import joint_regions, mask_regions
 from ganstyle.painting.vgg import Moment, VggSettings, VggStylizer
-from ganstyle.translate.memory import free_host_memory
-from ganstyle.verbs.painting import Painted, Progress, Say, Watch, Wish, refuse
+from ganstyle.verbs.painting import Painted, Progress, Say, Watch, Wish, free_bytes, refuse
 
 
 class VggPainter:
     """By optimising pixels until the features of a VGG are those that are wanted."""
+
+    resumes = True
 
     def __init__(self, settings: VggSettings, wish: Wish, say: Say) -> None:
         refuse({"report": wish.report, "protect": wish.protect}, "sparse")
@@ -35,7 +36,7 @@ class VggPainter:
             say(self.vgg.note)
         self.styles = [to_tensor(style, wish.device) for style in wish.styles]
         self.stylizer = VggStylizer(
-            self.vgg, self.styles, settings, device=wish.device, free_bytes=self._free_bytes, say=say
+            self.vgg, self.styles, settings, device=wish.device, free_bytes=partial(free_bytes, wish.device), say=say
         )
 
     def paint(
@@ -74,11 +75,6 @@ class VggPainter:
         return [
             Region(each.content.to(wish.device), tuple(mask.to(wish.device) for mask in each.styles)) for each in drawn
         ]
-
-    def _free_bytes(self) -> int | None:
-        if self.wish.device.type == "cuda":
-            return torch.cuda.mem_get_info(self.wish.device)[0]
-        return free_host_memory()
 
 
 def _features(wish: Wish) -> Vgg:

@@ -144,6 +144,8 @@ def prepare(
         report=report is not None,
     )
     painter = PAINTERS[method](given, wish, say)
+    if resume and not painter.resumes:
+        raise UserError(f"--resume does not go with --method {method}, which takes seconds and begins again")
     size = given.size_px or LONGEST_PX
     note = {
         "software": f"ganstyle {__version__}",

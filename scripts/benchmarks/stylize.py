@@ -10,6 +10,7 @@ Each runs in a process of its own.
 
 from __future__ import annotations
 
+import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -35,10 +36,11 @@ from ganstyle.train.hardware import available_device
 
 SIZE_PX, QUICK_PX = 512, 64
 MEMORY_PX, QUICK_MEMORY_PX = (512, 1024, 2048), (128,)
-MEMORY_ITERATIONS = 3
+MEMORY_ITERATIONS = 2
 ALONE_ITERATIONS, QUICK_ITERATIONS = 500, 4
 LAYOUTS = {"light VGG-19": LIGHT, "VGG-19": TORCHVISION}
 TILES = {"whole": "none", "tiles": "on"}
+SPEEDS = ("VGG, default", "VGG, against one scale", "sparse, default")
 
 
 def row_name(what: str, size_px: int) -> str:
@@ -138,11 +140,11 @@ def random_vgg(layout: Layout) -> Vgg:
 def measure(parsed: Namespace) -> Iterator[Row]:
     with TemporaryDirectory() as folder:
         pair = drawn(Path(folder), parsed)
-        if parsed.weights is None and not parsed.quick:
-            raise UserError("--weights FILE is missing: times to a loss mean nothing with random features")
         alone = VggSettings(iterations=(QUICK_ITERATIONS if parsed.quick else ALONE_ITERATIONS,))
         default = VggSettings(iterations=(2, 2)) if parsed.quick else VggSettings()
-        if "default" in parsed.parts:
+        if "default" in parsed.parts and parsed.weights is None and not parsed.quick:
+            print("default: left out, as times to a loss mean nothing with random --weights", file=sys.stderr)
+        elif "default" in parsed.parts:
             yield from by_vgg(pair, default, alone)
         if "sparse" in parsed.parts:
             seconds, gigabytes = turned(BySparse(pair))
@@ -184,11 +186,12 @@ def memories(pair: Pair, sizes_px: tuple[int, ...]) -> Iterator[Row]:
                 settings = VggSettings(iterations=(MEMORY_ITERATIONS,), tile=tile)
                 one = replace(pair, size_px=size_px, weights=None, layout=network)
                 try:
-                    seconds, gigabytes, _ = turned(ByVgg(one, settings))
+                    _, gigabytes, _ = turned(ByVgg(one, settings))
                 except UserError as error:  # what does not fit says so
                     yield {"name": row_name(memory_name(network, way), size_px), "said": f"does not fit: {error}"}
                     continue
-                yield row(memory_name(network, way), size_px, seconds, gigabytes)
+                name = row_name(memory_name(network, way), size_px)
+                yield {"name": name, "peak_gb": gigabytes, "said": f"{gigabytes:.2f} GB"}
 
 
 def row(what: str, size_px: int, seconds: float, gigabytes: float) -> Row:

@@ -14,6 +14,7 @@ import folder
 import inference
 import memory
 import onnx_inference
+import stylize
 import tiles
 import tracking
 import train_step
@@ -102,6 +103,20 @@ LINES = [
         Line(f"Translating a folder in three stages against one file after the other, CPU, {kind.name}",
              "", "folder-cpu", folder.row_name(kind))
         for kind in folder.KINDS
+    ),
+    Line("One photo in the look of one picture, light VGG-19, CPU, 512 px", "under 30 s", "stylize-cpu",
+         stylize.row_name("VGG, default", stylize.SIZE_PX), said),
+    Line("The same against one scale alone by L-BFGS", "4 times", "stylize-cpu",
+         stylize.row_name("VGG, against one scale", stylize.SIZE_PX), said),
+    Line("One photo in the look of one picture, sparse, CPU, 512 px", "under 15 s", "stylize-cpu",
+         stylize.row_name("sparse, default", stylize.SIZE_PX), said),
+    *(
+        Line(f"Two iterations of {network} at {size_px} px, CPU, {way}", aims.get((network, way, size_px), ""),
+             "stylize-cpu", stylize.row_name(stylize.memory_name(network, way), size_px), said)
+        for aims in [{("light VGG-19", "tiles", 2048): "under 3 GB", ("VGG-19", "tiles", 2048): "under 6 GB"}]
+        for network in stylize.LAYOUTS
+        for size_px in stylize.MEMORY_PX
+        for way in stylize.TILES
     ),
     Line("Telling W&B, page and files at every log, CPU, 64 px, part of the steps' time", "under 1 %", "tracking-cpu",
          tracking.thread_name(tracking.CPU_CASES[0]), share),

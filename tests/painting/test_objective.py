@@ -96,7 +96,7 @@ def test_memory_chooses_the_optimiser_and_the_tiles() -> None:
         found = choose(VGG, 2048, 2048, weights=weights, free_bytes=needed(choice))
         assert found == choice
     assert choose(VGG, 2048, 2048, weights=weights, free_bytes=None) == wished[0]
-    assert choose(VGG, 512, 512, weights=weights, free_bytes=10**10, tile="on").tile_px == 1024
+    assert choose(VGG, 512, 512, weights=weights, free_bytes=10**10, tile="on").tile_px == 512
     with pytest.raises(
         UserError, match=r"2048x2048 px need about \d+\.\d GB, 0\.2 GB are free: use --size \d+ or less"
     ):
