@@ -31,8 +31,8 @@ COARSEST_PX = 96  # about: the longer side at which the largest patches hold the
 MEAN_PENALTY = 1.0  # the error of an atom's colour counts like that of its pixels
 LEAST_NORM = 1e-3  # of an atom; flatter ones have no gain to speak of
 FULL_COLOURS_AT = 0.5  # the strength from which on the colours are all the picture's
-# Measured: what a pixel of the result takes at the finest level while its patches are coded and put together.
-BYTES_PER_PIXEL = 400
+# Measured at 512 and 1024 px: the dictionaries with what is looked up in them, and what each pixel of the result takes.
+DICTIONARY_BYTES, BYTES_PER_PIXEL = 700_000_000, 400
 
 Size = tuple[int, int]
 
@@ -209,7 +209,8 @@ class SparseStylizer:
         return style_size(own, size, style_scale=self.settings.style_scale, least_px=1)
 
     def _check_memory(self, photo: Tensor) -> None:
-        needed, free = BYTES_PER_PIXEL * photo.shape[2] * photo.shape[3], self.free_bytes()
+        needed = DICTIONARY_BYTES + BYTES_PER_PIXEL * photo.shape[2] * photo.shape[3]
+        free = self.free_bytes()
         if free is not None and needed > free:
             raise UserError(
                 f"{photo.shape[3]} x {photo.shape[2]} px need about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "

@@ -109,7 +109,7 @@ class Wish:
 class SparsePainter:
     """By patches of the picture."""
 
-    resumes = False
+    resumes: ClassVar[bool] = False
 
     def __init__(self, settings: SparseSettings, wish: Wish, say: Say) -> None:
         named = {"features": wish.features, "weights": wish.weights, "pooling": wish.pooling}

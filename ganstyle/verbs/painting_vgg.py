@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -22,7 +23,7 @@ from ganstyle.verbs.painting import Painted, Progress, Say, Watch, Wish, free_by
 class VggPainter:
     """By optimising pixels until the features of a VGG are those that are wanted."""
 
-    resumes = True
+    resumes: ClassVar[bool] = True
 
     def __init__(self, settings: VggSettings, wish: Wish, say: Say) -> None:
         refuse({"report": wish.report, "protect": wish.protect}, "sparse")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganstyle.base.errors import UserError
 from ganstyle.painting.edges import edge_strength
-from ganstyle.painting.sparse import SparseMoment, SparseSettings, SparseStylizer
+from ganstyle.painting.sparse import DICTIONARY_BYTES, SparseMoment, SparseSettings, SparseStylizer
 
 
 def picture(height: int, width: int, seed: int, cell_px: int = 6) -> Tensor:
@@ -143,7 +143,7 @@ def test_told_as_it_goes_and_broken_off() -> None:
 
 
 def test_what_does_not_fit_the_memory_is_told() -> None:
-    stylizer = SparseStylizer(STYLE, free_bytes=lambda: 1_000_000)
+    stylizer = SparseStylizer(STYLE, free_bytes=lambda: DICTIONARY_BYTES + 1_000_000)
     with pytest.raises(UserError, match="choose a smaller --size"):
         stylizer.stylize(picture(64, 64, 5))
     assert stylizer.stylize(picture(40, 40, 5)).image.shape == (1, 3, 40, 40)
