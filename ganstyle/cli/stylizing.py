@@ -97,11 +97,14 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
         Colours | None,
         _option("Of the picture (style), or of the photo in one of three ways.", VGG, "--colours", "--colors"),
     ] = None,
-    style_scale: Annotated[float | None, _option("The size of the strokes; 1 by default.", VGG, min=0.05)] = None,
+    style_scale: Annotated[float | None, _option("The size of the strokes; 1 by default.", LOOK, min=0.05)] = None,
     iterations: Annotated[
         str | None, _option("At each scale, the smallest first, as 150,100,60.", VGG, metavar="N,N,...")
     ] = None,
     optimiser: Annotated[Optimiser | None, _option("lbfgs or adam.", VGG, "--optimiser", "--optimizer")] = None,
+    tv_weight: Annotated[
+        float | None, _option("Of total variation: 0.05 takes grain away; 0 by default.", VGG, min=0)
+    ] = None,
     pooling: Annotated[Pooling | None, _option("max, average or l2.", VGG)] = None,
     start: Annotated[str | None, _option("content, noise or a file.", VGG, metavar="content|noise|FILE")] = None,
     tile: Annotated[Tiling | None, _option("Optimise in tiles; auto where memory asks for it.", VGG)] = None,
@@ -179,6 +182,7 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
             **{"style_weights": _numbers(style_weights, float, "--style-weights")},
             **{"iterations": _numbers(iterations, int, "--iterations")},
             **{"colours": colours, "style_scale": style_scale, "optimiser": optimiser, "start": beginning},
+            **{"tv_weight": tv_weight},
             **{"tile": tile, "tile_px": tile_px, "atoms_per_patch": atoms, "dictionary": dictionary},
         }
         job = prepare(

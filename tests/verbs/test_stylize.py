@@ -132,6 +132,14 @@ def test_the_same_seed_gives_the_same_picture(photo: Path, style: Path, weights:
         assert (pixels(tmp_path / "one.png") == pixels(tmp_path / "two.png")).all()
 
 
+def test_total_variation_smooths(photo: Path, style: Path, weights: Path, tmp_path: Path) -> None:
+    for name, weight in (("rough.png", "0"), ("smooth.png", "5")):
+        words = ["--weights", weights, "--iterations", "12", "--tv-weight", weight]
+        assert stylize(photo, style, tmp_path / name, *words).code == 0
+    rough, smooth = (np.abs(np.diff(pixels(tmp_path / name), axis=0)).mean() for name in ("rough.png", "smooth.png"))
+    assert smooth < 0.8 * rough
+
+
 def test_a_size_is_the_longer_side(photo: Path, style: Path, tmp_path: Path) -> None:
     assert stylize(photo, style, tmp_path / "out.png", "--method", "sparse", "--size", "40").code == 0
     with Image.open(tmp_path / "out.png") as made:
