@@ -109,7 +109,7 @@ class PaintingJob:
         lines = write_photo(task.target, photo, self.edit(task.source, photo.pixels, pixels), keeping=self.keeping)
         height, width = pixels.shape[:2]
         told = {**self.note, "content": task.source.name, "width": width, "height": height, **painted.facts}
-        write_text(_beside(task, SIDECAR), json.dumps(told, indent=1, default=str) + "\n")
+        lines += _noted(_beside(task, SIDECAR), told)
         _beside(task, PREVIEW).unlink(missing_ok=True)
         if painted.stopped:
             further = "; --resume goes on from there" if self.painter.resumes else ""
@@ -119,6 +119,21 @@ class PaintingJob:
         if self.report is not None and painted.report is not None:
             lines += painted.report(self.report if self.ledger is None else self.report / task.target.name)
         return lines
+
+
+def _noted(path: Path, told: Mapping[str, Any]) -> list[str]:
+    """Write how a picture was made; a person's own file of that name stays, and a line says so."""
+    if path.exists() and not _is_ours(path):
+        return [f"{path.name} is somebody's own file: how this was made is not written"]
+    write_text(path, json.dumps(told, indent=1, default=str) + "\n")
+    return []
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["software"]).startswith("ganstyle ")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _beside(task: Task, end: str) -> Path:

@@ -132,6 +132,15 @@ def test_the_same_seed_gives_the_same_picture(photo: Path, style: Path, weights:
         assert (pixels(tmp_path / "one.png") == pixels(tmp_path / "two.png")).all()
 
 
+@pytest.mark.parametrize("theirs", ["mine", "[1]", '{"software": 3}'])
+def test_a_persons_own_file_beside_the_output_stays(theirs: str, photo: Path, style: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.png.json").write_text(theirs)
+    ended = stylize(photo, style, tmp_path / "out.png", "--method", "sparse")
+    assert ended.code == 0
+    assert "somebody's own file" in ended.err
+    assert (tmp_path / "out.png.json").read_text() == theirs
+
+
 def test_total_variation_smooths(photo: Path, style: Path, weights: Path, tmp_path: Path) -> None:
     for name, weight in (("rough.png", "0"), ("smooth.png", "5")):
         words = ["--weights", weights, "--iterations", "12", "--tv-weight", weight]
