@@ -131,7 +131,7 @@ def photos(folder: Path, kind: Kind) -> Path:
 
 def measure(parsed: Namespace) -> Iterator[Row]:
     network = replace(Case(width=4, blocks=1) if parsed.quick else Case(), device=parsed.device)
-    for each in QUICK_KINDS if parsed.quick else KINDS:
+    for each in QUICK_KINDS if parsed.quick else [kind for kind in KINDS if kind.name in parsed.kinds]:
         kind = replace(each, count=parsed.count or each.count, batch=parsed.batch or each.batch)
         with TemporaryDirectory(dir=parsed.scratch) as folder:
             source = photos(Path(folder, "in"), kind)
@@ -165,6 +165,8 @@ def compared(source: Path, folder: Path, kind: Kind, network: Case, *, turns: in
 
 def known_arguments() -> ArgumentParser:
     parser = arguments(__doc__)
+    names = [kind.name for kind in KINDS]
+    parser.add_argument("--kinds", nargs="+", choices=names, default=names, help="which folders (all)")
     parser.add_argument("--count", type=int, help="files in a folder (200 large ones, 1,000 small ones)")
     parser.add_argument("--batch", type=int, help="photos that are translated together (1)")
     parser.add_argument("--scratch", type=Path, help="where the folders are made")
