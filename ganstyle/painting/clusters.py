@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from ganstyle.base.draws import Draws
 from ganstyle.data.blend import oklab
 from ganstyle.data.tensors import to_pixels
+from ganstyle.painting.blur import gaussian_blur
 from ganstyle.painting.guided import follow_edges
+from ganstyle.painting.pyramid import resized
 
 if TYPE_CHECKING:
     from ganstyle.networks.vgg import Vgg
@@ -75,8 +77,7 @@ def _small(picture: Tensor, least_px: int) -> Tensor:
     height, width = picture.shape[2:]
     scale = max(WORKING_PX / max(height, width), 2 * least_px / min(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    resized = F.interpolate(picture.float(), size, mode="bicubic", antialias=True, align_corners=False)
-    return resized.clamp(-1, 1)
+    return resized(picture.float(), size)
 
 
 def _described(vgg: Vgg, picture: Tensor) -> Tensor:
@@ -87,22 +88,11 @@ def _described(vgg: Vgg, picture: Tensor) -> Tensor:
     lab = torch.from_numpy(oklab(to_pixels(picture)[0])).permute(2, 0, 1)[None].to(picture)
     height = torch.linspace(-1, 1, size[0], device=picture.device)[None, None, :, None].expand(1, 1, *size)
     kinds += [(COLOUR_WEIGHT, _resized(lab, size)), (HEIGHT_WEIGHT, height)]
-    return torch.cat([_scaled(_smoothed(maps), weight) for weight, maps in kinds], dim=1)
+    return torch.cat([_scaled(gaussian_blur(maps, SMOOTHING_CELLS), weight) for weight, maps in kinds], dim=1)
 
 
 def _resized(maps: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(maps, size, mode="bilinear", antialias=True, align_corners=False)
-
-
-def _smoothed(maps: Tensor) -> Tensor:
-    """Blurred by a Gaussian: a place is of the kind of its surroundings."""
-    reach = round(3 * SMOOTHING_CELLS)
-    offsets = torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype)
-    weights = torch.exp(-(offsets**2) / (2 * SMOOTHING_CELLS**2))
-    weights = (weights / weights.sum()).expand(maps.shape[1], 1, 1, -1)
-    across = F.conv2d(F.pad(maps, (reach, reach, 0, 0), mode="replicate"), weights, groups=maps.shape[1])
-    padded = F.pad(across, (0, 0, reach, reach), mode="replicate")
-    return F.conv2d(padded, weights.transpose(2, 3), groups=maps.shape[1])
 
 
 def _scaled(maps: Tensor, weight: float) -> Tensor:
