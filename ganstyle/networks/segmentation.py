@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ganstyle.base.errors import UserError, one_line
 from ganstyle.base.tables import did_you_mean
 from ganstyle.networks.inception import download
 from ganstyle.networks.vgg import IMAGENET_DEVIATION, IMAGENET_MEAN
-from ganstyle.networks.weight_files import read_weights
+from ganstyle.networks.weight_files import check_published, hub_file, read_weights
 
 PUBLISHED = LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1
 FILE = PUBLISHED.url.rsplit("/", 1)[-1]
@@ -85,16 +84,10 @@ def load_segmentation(path: Path | None = None) -> Segmentation:
 
 def _published_file() -> Path:
     """The published weights where torch keeps downloads, fetched once when they are not there."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / FILE
+    path = hub_file(FILE)
     if not path.is_file():
         return _downloaded(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(DIGEST):
-        raise UserError(
-            f"{path}: its SHA-256 begins with {digest[: len(DIGEST)]}, not with the {DIGEST} of its name; "
-            "delete it and try again"
-        )
+    check_published(path, DIGEST)
     return path
 
 

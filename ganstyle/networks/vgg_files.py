@@ -21,7 +21,7 @@ from ganstyle.networks.vgg_layouts import (
     TORCHVISION_16,
     Layout,
 )
-from ganstyle.networks.weight_files import download, hub_file, is_published, read_weights
+from ganstyle.networks.weight_files import check_published, download, hub_file, is_published, read_weights
 
 # `5SE.pth` is a link in that repository, and a link's address gives the name it leads to: this is the file itself.
 LIGHT_URL = (
@@ -135,6 +135,6 @@ def _published(features: Features) -> Path:
     if not path.is_file():
         advice = f"put {features.url} at {path}, or name a file with --weights"
         download(features.url, path, features.digest, advice)
-    elif not is_published(path, features.digest):
-        raise UserError(f"{path}: its SHA-256 does not begin with {features.digest[:8]}; delete it and try again")
+    else:
+        check_published(path, features.digest)
     return path

@@ -46,8 +46,22 @@ def hub_file(name: str) -> Path:
 
 def is_published(path: Path, digest: str) -> bool:
     """Whether the SHA-256 of a file begins like that of the published one."""
+    return _sha256(path).startswith(digest)
+
+
+def check_published(path: Path, digest: str) -> None:
+    """Raise `UserError` for a file in the cache that is not the published one."""
+    found = _sha256(path)
+    if not found.startswith(digest):
+        raise UserError(
+            f"{path}: its SHA-256 begins with {found[:8]}, not with {digest[:8]} as the published file's; "
+            "delete it and try again"
+        )
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(digest)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(url: str, path: Path, digest: str, advice: str) -> None:
