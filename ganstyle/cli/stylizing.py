@@ -218,9 +218,7 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
         )
     with PhotoProgress(len(job.tasks)) as progress:
         outcome = job.run(progress.watch, progress.advance)
-    tell(outcome)
-    if outcome.skipped and job.ledger is None:
-        say(f"{job.tasks[0].target} is there already, whatever made it: --overwrite makes it again")
+    tell(outcome, job)
     for line in job.stopped:
         say(printable(line))
     if outcome.failed or outcome.failed_before:

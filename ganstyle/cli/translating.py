@@ -15,6 +15,8 @@ from ganstyle.tracking.console import say
 
 if TYPE_CHECKING:
     from ganstyle.translate.folder import Report
+    from ganstyle.verbs.painting_job import PaintingJob
+    from ganstyle.verbs.translate import Job
 
 WHAT, COLOURS, FILES, WORK = "What is translated", "How it looks", "What the files keep", "The work"
 MOST_NOTES = 20
@@ -191,16 +193,14 @@ def translate(  # noqa: PLR0917 - Typer takes the arguments' order from here
         return
     with FileProgress() as progress:
         report = job.run(progress.advance)
-    tell(report)
-    if report.skipped and job.ledger is None:
-        say(f"{job.tasks[0].target} is there already, whatever made it: --overwrite makes it again")
+    tell(report, job)
     # torchrun ends all other processes when one fails, and their photos are good.
     if (report.failed or report.failed_before) and "TORCHELASTIC_RUN_ID" not in os.environ:
         raise typer.Exit(1)
 
 
-def tell(report: Report) -> None:
-    """Say what became of a folder, and what people should know of its files."""
+def tell(report: Report, job: Job | PaintingJob) -> None:
+    """Say what became of a file or a folder, and what people should know of its files."""
     say(str(report))
     files: dict[str, list[Path]] = {}
     for path, note in report.notes:
@@ -212,6 +212,8 @@ def tell(report: Report) -> None:
         say(f"and {len(files) - MOST_NOTES} other notes: ganstyle-ledger.jsonl has them all")
     for path, reason in report.failed:
         say(printable(f"failed: {path}: {reason}"))
+    if report.skipped and job.ledger is None:
+        say(f"{job.tasks[0].target} is there already, whatever made it: --overwrite makes it again")
 
 
 @app.command()
