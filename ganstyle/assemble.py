@@ -15,7 +15,8 @@ from ganstyle.base.tables import build, check_spec, full_spec
 from ganstyle.data.augment import check_augment
 from ganstyle.methods.cyclegan import CycleGAN
 from ganstyle.methods.method import Method
-from ganstyle.networks.discriminators import DISCRIMINATORS, PatchDiscriminator
+from ganstyle.networks.discriminators import DISCRIMINATORS
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.generators import GENERATORS
 
 METHODS: dict[str, Callable[..., Method]] = {"cyclegan": CycleGAN}

@@ -17,7 +17,7 @@ from ganstyle.evaluate.gauges import gauge
 from ganstyle.evaluate.health import AILMENTS, LOGS, SETTLED_STEP, SPAN_STEPS, Ailment, Finding, diagnose, well
 from ganstyle.losses.adversarial import AdversarialLoss, LeastSquares, NonSaturating
 from ganstyle.methods.method import Judge
-from ganstyle.networks.discriminators import PatchDiscriminator
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.train.probe import Probe
 
 PHOTO2INK = Path(__file__).resolve().parents[2] / "../shared/data/photo2ink"

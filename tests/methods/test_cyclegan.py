@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ganstyle.base.draws import Draws
 from ganstyle.methods.cyclegan import CycleGAN, frozen
-from ganstyle.networks.discriminators import PatchDiscriminator
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.generators import ResNetGenerator
 
 RATE = 1e-3

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganstyle.networks.blocks import ResidualBlock
-from ganstyle.networks.discriminators import PatchDiscriminator
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.dropout import (
     FIRST_FACTOR,
     SECOND_FACTOR,

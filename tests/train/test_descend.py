@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganstyle.base.draws import Draws
 from ganstyle.methods.cyclegan import CycleGAN
-from ganstyle.networks.discriminators import PatchDiscriminator
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.generators import ResNetGenerator
 from ganstyle.train.descend import Descent, adam
 from ganstyle.train.ema import MovingAverage

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ganstyle.base.errors import UserError
 from ganstyle.networks.blocks import NormName
-from ganstyle.networks.discriminators import DISCRIMINATORS, PatchDiscriminator
+from ganstyle.networks.discriminators import DISCRIMINATORS
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 
 
 def seeded(*shape: int, seed: int = 0) -> Tensor:
