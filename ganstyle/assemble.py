@@ -16,8 +16,8 @@ from ganstyle.data.augment import check_augment
 from ganstyle.methods.cyclegan import CycleGAN
 from ganstyle.methods.method import Method
 from ganstyle.networks.discriminators import DISCRIMINATORS
-from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.generators import GENERATORS
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 
 METHODS: dict[str, Callable[..., Method]] = {"cyclegan": CycleGAN}
 

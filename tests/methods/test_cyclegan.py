@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ganstyle.base.draws import Draws
 from ganstyle.methods.cyclegan import CycleGAN, frozen
-from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.generators import ResNetGenerator
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 
 RATE = 1e-3
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ganstyle.networks.blocks import ResidualBlock
-from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.dropout import (
     FIRST_FACTOR,
     SECOND_FACTOR,
@@ -19,6 +18,7 @@ from ganstyle.networks.dropout import (
     set_dropout_keys,
 )
 from ganstyle.networks.generators import ResNetGenerator
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 
 KEYS = torch.tensor([5_000_000_000_000_000_001, 17, 2**63 - 2, 17 * 2**32])
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ganstyle.base.errors import UserError
 from ganstyle.networks.blocks import UPSAMPLINGS
-from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.dropout import dropout_layers, set_dropout_keys
 from ganstyle.networks.generators import ResNetGenerator
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.recompute import recompute
 
 

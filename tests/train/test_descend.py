@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganstyle.base.draws import Draws
 from ganstyle.methods.cyclegan import CycleGAN
-from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.generators import ResNetGenerator
+from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.train.descend import Descent, adam
 from ganstyle.train.ema import MovingAverage
 from ganstyle.train.guard import Guard
