@@ -24,7 +24,15 @@ class Plan(NamedTuple):
     tile_px: int | None
 
 
-def first_plan(features: Vgg, size: Size, *, settings: VggSettings, weights: Weights, free_bytes: int | None) -> Plan:
+def first_plan(
+    features: Vgg,
+    size: Size,
+    *,
+    settings: VggSettings,
+    weights: Weights,
+    free_bytes: int | None,
+    regions: int = 0,
+) -> Plan:
     """What by estimate fits into memory, and is nearest to what the settings ask for; `UserError` if nothing does."""
     height, width = size
     chosen = choose(
@@ -37,6 +45,7 @@ def first_plan(features: Vgg, size: Size, *, settings: VggSettings, weights: Wei
         history=HISTORY,
         tile=settings.tile,
         tile_px=settings.tile_px,
+        regions=regions,
     )
     return Plan(*chosen)
 

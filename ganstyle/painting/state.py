@@ -73,11 +73,6 @@ class StateFile:
         """Whether `keep` would write."""
         return self._path is not None and time.monotonic() - self._written_at >= self._every_s
 
-    def remove(self) -> None:
-        """Delete the file: what it was kept for has come to its end."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
 
 def _read(path: Path) -> dict[str, Any]:
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,7 +108,7 @@ class VggStylizer:
             start: what to start from instead of what the settings say.
             watch: called after each iteration. A KeyboardInterrupt from anywhere ends the optimisation: the best
                 picture so far is returned.
-            state: a file that keeps where the optimisation stands; it goes when it has come to its end.
+            state: a file that keeps where the optimisation stands; the caller's to delete once the result is safe.
             resume: go on from that file if there is one; bit for bit as if never interrupted on a CPU.
 
         Raises:
@@ -122,7 +123,7 @@ class VggStylizer:
             subject=self._targeting.subject(content, regions),
             scales=self._scales(content),
             file=StateFile(state, self._digest_with(content, regions, start) if state else ""),
-            choose=self._first_plan,
+            choose=partial(self._first_plan, regions=len(regions or ())),
             settings=self.settings,
             watch=watch,
             say=self._say,
@@ -151,9 +152,14 @@ class VggStylizer:
             return _on(start, self.device)
         return STARTS[self.settings.start](resized(content, self._scales(content)[0].size), self.settings.seed)
 
-    def _first_plan(self, size: Size) -> Plan:
+    def _first_plan(self, size: Size, *, regions: int) -> Plan:
         return first_plan(
-            self.features, size, settings=self.settings, weights=self._targeting.weights, free_bytes=self._free_bytes()
+            self.features,
+            size,
+            settings=self.settings,
+            weights=self._targeting.weights,
+            free_bytes=self._free_bytes(),
+            regions=regions,
         )
 
     def _digest_with(self, content: Tensor, regions: Sequence[Region] | None, start: Tensor | None) -> str:
@@ -206,7 +212,6 @@ class _Run:
             if self.descent is None or self.descent.whole:
                 self.file.keep(self._state(), now=True)
             return self._place()
-        self.file.remove()
         return None
 
     def _optimise(self, scale: Scale) -> None:

@@ -43,9 +43,10 @@ class Report:
     notes: list[tuple[Path, str]] = field(default_factory=list)  # what could not be kept of files that are done
     megapixels: float = 0  # translated
     times: StageTimes = field(default_factory=StageTimes)
+    verb: str = "translated"  # what was done with those that are done
 
     def __str__(self) -> str:
-        parts = [f"{self.done} translated"]
+        parts = [f"{self.done} {self.verb}"]
         parts += [f"{self.skipped} there already"] if self.skipped else []
         parts += [f"{len(self.failed)} failed"] if self.failed else []
         parts += [f"{self.failed_before} failed before (--retry-failed tries again)"] if self.failed_before else []

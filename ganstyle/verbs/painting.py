@@ -54,8 +54,14 @@ class Painted:
 
 
 class Painter(Protocol):
-    """Gives photos one look; `resumes` says whether it can go on where it was broken off."""
+    """Gives photos one look.
 
+    Attributes:
+        done: what is done with a photo, as a word.
+        resumes: whether it can go on where it was broken off.
+    """
+
+    done: ClassVar[str]
     resumes: ClassVar[bool]
 
     def paint(
@@ -109,6 +115,7 @@ class Wish:
 class SparsePainter:
     """By patches of the picture."""
 
+    done: ClassVar[str] = "stylized"
     resumes: ClassVar[bool] = False
 
     def __init__(self, settings: SparseSettings, wish: Wish, say: Say) -> None:
@@ -152,6 +159,7 @@ class SparsePainter:
 class RepairPainter:
     """Fills what masks show from the rest of the photo."""
 
+    done: ClassVar[str] = "repaired"
     resumes: ClassVar[bool] = False
     settings: RepairSettings
     masks: Masks

@@ -78,7 +78,7 @@ class PaintingJob:
         def compute(photos: Sequence[tuple[Task, Photo]]) -> list[np.ndarray]:
             return [self._painted(task, photo, watch) for task, photo in photos]
 
-        return translate_tasks(
+        report = translate_tasks(
             self.tasks,
             Stages(lambda task: read_photo(task.source, longest_px=self.size_px), compute, self._write),
             ledger=self.ledger,
@@ -88,6 +88,8 @@ class PaintingJob:
             sizes={task.source: megapixels(size) for task, size in zip(self.tasks, self.sizes, strict=True)},
             advance=advance,
         )
+        report.verb = self.painter.done
+        return report
 
     def _painted(self, task: Task, photo: Photo, watch: Callable[[Path, Progress], None]) -> np.ndarray:
         def told(progress: Progress) -> None:

@@ -23,6 +23,7 @@ from ganstyle.verbs.painting import Painted, Progress, Say, Watch, Wish, free_by
 class VggPainter:
     """By optimising pixels until the features of a VGG are those that are wanted."""
 
+    done: ClassVar[str] = "stylized"
     resumes: ClassVar[bool] = True
 
     def __init__(self, settings: VggSettings, wish: Wish, say: Say) -> None:

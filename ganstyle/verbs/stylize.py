@@ -118,6 +118,8 @@ def prepare(
         raise UserError("--style-mask goes with --mask: the photo's regions, in the same colours")
     if report is not None:
         check_report_folder(report)
+    root = source if source.is_dir() else None
+    protected = None if protect is None else Masks(protect, root, feather_px)
     edit = edit_named(
         source,
         strength=1.0,  # the method's own strength does more than mixing
@@ -125,9 +127,13 @@ def prepare(
         mask=None if paired else mask,
         keep=keep,
         segmentation=segmentation,
-        feather_px=None if paired else feather_px,
+        feather_px=None if paired or (protected and mask is None and keep is None) else feather_px,
         device=device,
     )
+    sources = [task.source for task in tasks]
+    edit.check(sources)
+    if protected is not None:
+        protected.check(sources)
     pictures = [_picture(style) for style in styles]
     wish = Wish(
         pictures,
@@ -140,7 +146,7 @@ def prepare(
         masks=mask if paired else None,
         style_masks=style_masks,
         feather_px=feather_px,
-        protect=None if protect is None else Masks(protect, source if source.is_dir() else None, feather_px),
+        protect=protected,
         report=report is not None,
     )
     painter = PAINTERS[method](given, wish, say)
@@ -154,7 +160,7 @@ def prepare(
         "style_digest": _digest(pictures),
         **asdict(given),
     }
-    sizes = sizes_of([task.source for task in tasks])
+    sizes = sizes_of(sources)
     if given.size_px is None:
         _tell_reduced(sizes, say)
     told = {"software": note["software"], "method": method, "style": note["style"], "strength": f"{given.strength:g}"}
@@ -217,12 +223,14 @@ def prepare_repair(
     """
     tasks = plan(source, output, format=format, leave_out=[mask], say=say)
     masks = Masks(mask, source if source.is_dir() else None, feather_px=0)
+    sources = [task.source for task in tasks]
+    masks.check(sources)
     note = {"software": f"ganstyle {__version__}", "method": "repair"}
     setup = {**note, "mask": str(mask.resolve()), "seed": seed, "format": format, "quality": quality}
     return PaintingJob(
         RepairPainter(RepairSettings(seed=seed or 0), masks, available_device(device)),
         tasks,
-        sizes_of([task.source for task in tasks]),
+        sizes_of(sources),
         None,
         Edit(),
         Keeping(metadata=metadata, gps=gps, grey=False, quality=quality, provenance=note if provenance else None),

@@ -207,7 +207,7 @@ def test_a_photo_broken_off_goes_on_bit_for_bit(tmp_path: Path, optimiser: str, 
     for facts in (resumed.facts, unbroken.facts):
         del facts["seconds"]
     assert resumed.facts == unbroken.facts
-    assert not path.exists(), "nothing is left once it has come to its end"
+    assert path.exists(), "it stays until the caller has the result safe"
 
 
 def test_a_photo_broken_off_again_and_again_goes_on_bit_for_bit(tmp_path: Path) -> None:

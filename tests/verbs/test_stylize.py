@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -356,3 +357,48 @@ def test_a_folder_is_repaired(folder: Path, tmp_path: Path) -> None:
     job = prepare_repair(folder, tmp_path / "out", mask=tmp_path / "mask.png", device="cpu")
     assert job.run().done == 2
     assert (tmp_path / "out" / "sub" / "two.png").is_file()
+
+
+@pytest.mark.parametrize("option", ["--mask", "--protect", "--repair"])
+def test_masks_that_are_missing_are_told_before_anything_is_made(
+    option: str, folder: Path, style: Path, tmp_path: Path
+) -> None:
+    (folder / "broken.png").unlink()
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    tiny.picture(*SIZE).save(masks / "one.png")
+    pictures = [] if option == "--repair" else [style]
+    ended = stylize(folder, *pictures, tmp_path / "out", "--method", "sparse", option, masks)
+    assert ended.code == 2
+    assert "1 of 2 photos lack a mask" in ended.err
+    assert "two" in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_feather_softens_what_is_protected(photo: Path, style: Path, tmp_path: Path) -> None:
+    Image.new("L", (SIZE[1] // 2, SIZE[0] // 2), 255).save(tmp_path / "mask.png")
+    words = [photo, style, tmp_path / "out.png", "--method", "sparse", "--protect", tmp_path / "mask.png"]
+    ended = stylize(*words, "--feather", "3")
+    assert ended.code == 0, ended.err
+    assert "1 stylized" in ended.err
+
+
+def test_a_picture_that_cannot_be_written_is_not_lost(
+    photo: Path, style: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is there until the file is: the next command writes what this one made."""
+    out = tmp_path / "out.png"
+    words = {"method": "vgg", "weights": weights, "settings": {"iterations": (2, 2)}, "device": "cpu"}
+    with monkeypatch.context() as patched:
+        patched.setattr("ganstyle.verbs.painting_job.write_photo", no_space)
+        with pytest.raises(OSError, match="No space"):
+            prepare(photo, [style], out, **words).run()
+    assert not out.exists()
+    assert (tmp_path / "out.png.ganstyle-state").is_file()
+    prepare(photo, [style], out, resume=True, **words).run()
+    assert out.is_file()
+    assert not (tmp_path / "out.png.ganstyle-state").exists()
+
+
+def no_space(*_: object, **__: object) -> list[str]:
+    raise OSError(errno.ENOSPC, "No space left on device")
