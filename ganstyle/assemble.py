@@ -13,13 +13,15 @@ from ganstyle.base.draws import stream_seed
 from ganstyle.base.keys import DataConfig
 from ganstyle.base.tables import build, check_spec, full_spec
 from ganstyle.data.augment import check_augment
+from ganstyle.methods.cut import CUT
 from ganstyle.methods.cyclegan import CycleGAN
+from ganstyle.methods.dcl import DCL
 from ganstyle.methods.method import Method
 from ganstyle.networks.discriminators import DISCRIMINATORS
 from ganstyle.networks.generators import GENERATORS
 from ganstyle.networks.patch_discriminator import PatchDiscriminator
 
-METHODS: dict[str, Callable[..., Method]] = {"cyclegan": CycleGAN}
+METHODS: dict[str, Callable[..., Method]] = {"cyclegan": CycleGAN, "cut": CUT, "dcl": DCL}
 
 # What `assemble` hands to a method beside its spec.
 GIVEN = ("generator", "discriminator")

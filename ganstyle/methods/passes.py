@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -21,9 +24,24 @@ class Passes:
         parts = (part for network in networks for part in network.modules())
         self.merged = not any(isinstance(part, _BatchNorm) for part in parts)
 
-    def __call__(self, network: nn.Module, *batches: Tensor) -> list[Tensor]:
-        """The network's result for each batch (N, 3, H, W); all of one size."""
+    def __call__(self, network: Callable[[Tensor], Any], *batches: Tensor) -> list[Any]:
+        """The network's result for each batch (N, 3, H, W); all of one size.
+
+        A result is a tensor, or tensors in lists, tuples and mappings, each with its images along the first dimension.
+        """
         if not self.merged:
             return [network(batch) for batch in batches]
-        together: Tensor = network(torch.cat(batches))
-        return list(together.chunk(len(batches)))
+        return _chunks(network(torch.cat(batches)), len(batches))
+
+
+def _chunks(value: Any, count: int) -> list[Any]:
+    """A result for several batches as one for each; what is no tensor is in all of them."""
+    if isinstance(value, Tensor):
+        return list(value.chunk(count))
+    if isinstance(value, Mapping):
+        split = {key: _chunks(each, count) for key, each in value.items()}
+        return [{key: parts[number] for key, parts in split.items()} for number in range(count)]
+    if isinstance(value, list | tuple):
+        members = [_chunks(each, count) for each in value]
+        return [type(value)(parts[number] for parts in members) for number in range(count)]
+    return [value] * count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor, nn
 
+from ganstyle.base.tables import pick
 from ganstyle.networks.blocks import (
     IMAGE_CHANNELS,
     UPSAMPLINGS,
@@ -22,6 +24,8 @@ from ganstyle.networks.blocks import (
 )
 from ganstyle.networks.initialise import InitialisationName, initialise
 from ganstyle.networks.recompute import run_parts
+
+STEM_PX = 3  # the padding of the first convolution
 
 
 def extend(images: Tensor, *, bottom: int, right: int) -> Tensor:
@@ -66,7 +70,7 @@ class ResNetGenerator(nn.Module):
         widths = [width * 2**halving for halving in range(halvings + 1)]
         steps = list(pairwise(widths))
         self.stem = named(
-            conv=nn.Conv2d(IMAGE_CHANNELS, width, 7, padding=3, padding_mode="reflect", bias=needs_bias(norm)),
+            conv=nn.Conv2d(IMAGE_CHANNELS, width, 7, padding=STEM_PX, padding_mode="reflect", bias=needs_bias(norm)),
             norm=normalisation(norm, width),
             relu=nn.ReLU(),
         )
@@ -78,18 +82,74 @@ class ResNetGenerator(nn.Module):
             tanh=nn.Tanh(),
         )
         self.recomputes = False  # see `recompute`
+        self._channels = {"image": IMAGE_CHANNELS}
+        self._channels |= {f"down_{number}": wide for number, (_, wide) in enumerate(steps, start=1)}
+        self._channels |= {f"block_{number}": widths[-1] for number in range(1, blocks + 1)}
         self.multiple_px = 2**halvings
         # Reflection needs more pixels than it pads: 4 for a 7x7 convolution, 2 for a 3x3 at the smallest size.
         self.minimum_px = max(4, 2 * self.multiple_px)
         initialise(self, initialisation, gain)
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers that `features` gives: `image`, `down_1` and further, `block_1` and further."""
+        return tuple(self._channels)
+
+    def feature_channels(self, layers: Collection[str]) -> dict[str, int]:
+        """The channels of each layer's map; `UserError` for a layer that there is not."""
+        return {layer: pick(self._channels, "layer", layer) for layer in layers}
+
     def forward(self, images: Tensor) -> Tensor:
         """Translate images in [-1, 1]; the result has their size."""
+        parts = (self.stem, *self.downs, *self.blocks, *self.ups)
+        features = run_parts(parts, self._fitting(images), recomputes=self.recomputes and self.training)
+        return self._finished(features, images)
+
+    def features(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """What the encoder makes of images (N, 3, H, W), by layer; nothing deeper than the deepest is computed.
+
+        `image` is what the first convolution sees, padded by reflection; `down_1` what the first halving's convolution
+        gives, before its norm; `block_1` what the first residual block gives.
+        """
+        return self._encoded(images, layers)[1]
+
+    def translate(self, images: Tensor, layers: Collection[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The translation of images, and their `features`, in one pass."""
+        features, found = self._encoded(images, (*layers, self.layer_names[-1]))
+        features = run_parts(self.ups, features, recomputes=self.recomputes and self.training)
+        return self._finished(features, images), {layer: found[layer] for layer in layers}
+
+    def _encoded(self, images: Tensor, layers: Collection[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the deepest of these layers gives, and all of them by name."""
+        self.feature_channels(layers)
+        recomputes = self.recomputes and self.training
+        left, found = set(layers), {}
+        features = self._fitting(images)
+        if "image" in left:
+            found["image"] = F.pad(features, (STEM_PX, STEM_PX, STEM_PX, STEM_PX), mode="reflect")
+        if left - found.keys():
+            features = run_parts([self.stem], features, recomputes=recomputes)
+        for number, down in enumerate(self.downs, start=1):
+            if left <= found.keys():
+                return features, found
+            convolution, *rest = down.children()
+            features = found[f"down_{number}"] = run_parts([convolution], features, recomputes=recomputes)
+            features = run_parts(rest, features, recomputes=recomputes)
+        for number, block in enumerate(self.blocks, start=1):
+            if left <= found.keys():
+                break
+            features = found[f"block_{number}"] = run_parts([block], features, recomputes=recomputes)
+        return features, found
+
+    def _fitting(self, images: Tensor) -> Tensor:
+        """Images of a size that the halvings fit."""
         require_rgb(images)
         height, width = images.shape[2:]
-        fitting = extend(images, bottom=self._lacking_px(height), right=self._lacking_px(width))
-        parts = (self.stem, *self.downs, *self.blocks, *self.ups)
-        features = run_parts(parts, fitting, recomputes=self.recomputes and self.training)
+        return extend(images, bottom=self._lacking_px(height), right=self._lacking_px(width))
+
+    def _finished(self, features: Tensor, images: Tensor) -> Tensor:
+        """The translation, of the images' own size."""
+        height, width = images.shape[2:]
         translated: Tensor = self.head(features)
         return translated[:, :, :height, :width]
 
