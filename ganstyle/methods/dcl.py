@@ -17,12 +17,13 @@ from ganstyle.losses.adversarial import ADVERSARIAL, AdversarialLoss
 from ganstyle.losses.patch_nce import patch_nce
 from ganstyle.losses.reconstruction import l1
 from ganstyle.methods.cyclegan import DiscriminatorHalf, frozen
-from ganstyle.methods.method import Batch, Judge, Memory
+from ganstyle.methods.method import Batch, Judge, Learner, Memory
 from ganstyle.methods.passes import Passes
 from ganstyle.methods.patch_places import draw_places
 from ganstyle.networks.patch_projection import PatchProjection
 
 NCE_LAYERS = ("down_1", "down_2", "block_1", "block_5")
+HEAD_BETAS = (0.9, 0.999)
 Maps = Mapping[str, Tensor]
 
 
@@ -46,6 +47,8 @@ class DCL:
         patches: of each layer and image, drawn anew at every step, the same for query and key.
         temperature: tau.
         head_width: of the two layers that project a patch.
+        head_rate: the heads' learning rate, as a multiple of the run's; their Adam has betas 0.9 and 0.999. In the
+            authors' code they have PyTorch's defaults: 1e-3, five times that of the generators.
         adversarial: a name of ADVERSARIAL.
     """
 
@@ -60,6 +63,7 @@ class DCL:
         patches: Annotated[int, Interval(ge=2, le=65536)] = 256,
         temperature: Annotated[float, Gt(0)] = 0.07,
         head_width: Annotated[int, Interval(ge=1, le=4096)] = 256,
+        head_rate: Annotated[float, Gt(0)] = 5.0,
         adversarial: Annotated[str, named_in(ADVERSARIAL, "adversarial loss")] = "least_squares",
     ) -> None:
         loss = ADVERSARIAL[adversarial]()
@@ -90,7 +94,12 @@ class DCL:
         }
         self.optimised = {
             "discriminator": [discriminator_a, discriminator_b],
-            "generator": [generator_ab, generator_ba, heads_a, heads_b],
+            "generator": [
+                generator_ab,
+                generator_ba,
+                Learner(heads_a, head_rate, HEAD_BETAS),
+                Learner(heads_b, head_rate, HEAD_BETAS),
+            ],
         }
         self.translators = {"ab": generator_ab, "ba": generator_ba}
         self.judges = {"a": Judge(discriminator_a, loss), "b": Judge(discriminator_b, loss)}

@@ -44,6 +44,21 @@ class Judge:
     loss: AdversarialLoss
 
 
+@dataclass(frozen=True)
+class Learner:
+    """A module that learns otherwise than the rest of its group.
+
+    Args:
+        module: whose parameters these are.
+        rate: its learning rate, as a multiple of the run's.
+        betas: of its Adam.
+    """
+
+    module: nn.Module
+    rate: float = 1.0
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
 class Memory(Protocol):
     """What a method remembers beside weights, such as an image pool, apart for every slot of the whole batch."""
 
@@ -62,7 +77,7 @@ class Method(Protocol):
         """Every network by name; what is saved."""
 
     @property
-    def optimised(self) -> Mapping[str, Sequence[nn.Module]]:
+    def optimised(self) -> Mapping[str, Sequence[nn.Module | Learner]]:
         """Group of the optimiser -> the modules that it updates."""
 
     @property

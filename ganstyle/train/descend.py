@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby, islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ganstyle.methods.method import Learner
 from ganstyle.train.guard import Guard
 from ganstyle.train.ranks import Ranks
 
@@ -19,13 +21,13 @@ FUSED = ("cpu", "cuda")
 
 
 class Descent:
-    """One group's optimiser, as a method sees it: Adam with betas 0.5 and 0.999, as the authors of CycleGAN use it.
+    """One group's optimiser, as a method sees it: Adam, usually with CycleGAN's betas 0.5 and 0.999.
 
     An update with a loss or a gradient that is not finite is left out: weights and moments stay as they are.
 
     Args:
         fabric: knows how to go backward.
-        modules: whose parameters it updates.
+        modules: whose parameters it updates; a `Learner` has a rate and betas of its own.
         guard: told of every loss and of every update that is left out.
         name: of the group.
         learning_rate: of the first step.
@@ -35,7 +37,7 @@ class Descent:
     def __init__(
         self,
         fabric: Fabric,
-        modules: Sequence[nn.Module],
+        modules: Sequence[nn.Module | Learner],
         guard: Guard,
         *,
         name: str,
@@ -43,17 +45,25 @@ class Descent:
         ranks: Ranks | None = None,
     ) -> None:
         self.fabric, self.guard, self.name, self.ranks = fabric, guard, name, ranks or Ranks()
-        self.parameters = [parameter for module in modules for parameter in module.parameters()]
+        learners = [each if isinstance(each, Learner) else Learner(each) for each in modules]
+        self.parameters = [parameter for each in learners for parameter in each.module.parameters()]
         # They share the parameters' memory. Adam's fused kernel for the CPU reads memory in order: it is twice as fast
         # on contiguous tensors, and wrong where a weight and its gradient are laid out differently (torch 2.15).
         self.packed = [nn.Parameter(_packed(parameter.detach(), parameter)) for parameter in self.parameters]
         self.fused = fabric.device.type in FUSED
-        self.optimizer = torch.optim.Adam(self.packed, lr=learning_rate, betas=(0.5, 0.999), fused=self.fused)
+        self.rates, groups = _groups(learners, self.packed)
+        self.optimizer = torch.optim.Adam(groups, fused=self.fused)
+        self.set_learning_rate(learning_rate)
         self.part, self.parts = 0, 1
         self.gradient_norm = torch.zeros((), device=fabric.device)  # of the newest update, over all parameters
         self._bad_losses = torch.zeros((), device=fabric.device)
-        self._statistics = _running_statistics(modules)
+        self._statistics = _running_statistics([each.module for each in learners])
         self._good_statistics = [each.clone() for each in self._statistics]
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """The run's rate; a learner with one of its own keeps the same multiple of it."""
+        for rate, group in zip(self.rates, self.optimizer.param_groups, strict=True):
+            group["lr"] = rate * learning_rate
 
     def descend(self, losses: Mapping[str, Tensor]) -> None:
         """One update of the group's networks down the sum of these losses.
@@ -133,6 +143,16 @@ def _running_statistics(modules: Sequence[nn.Module]) -> list[Tensor]:
     return [each for each in found if each is not None]
 
 
+def _groups(learners: Sequence[Learner], parameters: Sequence[nn.Parameter]) -> tuple[list[float], list[dict]]:
+    """The rates and what Adam calls groups: learners of the same kind that follow each other make one."""
+    left, rates, groups = iter(parameters), [], []
+    for (rate, betas), alike in groupby(learners, key=lambda each: (each.rate, each.betas)):
+        count = sum(1 for each in alike for _ in each.module.parameters())
+        rates.append(rate)
+        groups.append({"params": list(islice(left, count)), "betas": betas})
+    return rates, groups
+
+
 def _packed(tensor: Tensor, parameter: Tensor) -> Tensor:
     """A view whose memory is in order where the parameter is channels-last: (O, H, W, I) of (O, I, H, W)."""
     return tensor.permute(0, 2, 3, 1) if _is_channels_last(parameter) else tensor
@@ -170,8 +190,7 @@ class Optimizers(SimpleNamespace):
     def set_learning_rate(self, learning_rate: float) -> None:
         """The same rate for every group."""
         for group in self._groups.values():
-            for parameters in group.optimizer.param_groups:
-                parameters["lr"] = learning_rate
+            group.set_learning_rate(learning_rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Every group's optimiser state."""
@@ -184,7 +203,7 @@ class Optimizers(SimpleNamespace):
 
 
 def adam(
-    optimised: Mapping[str, Sequence[nn.Module]],
+    optimised: Mapping[str, Sequence[nn.Module | Learner]],
     fabric: Fabric,
     guard: Guard,
     *,
