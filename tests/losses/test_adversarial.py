@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganstyle.losses.adversarial import ADVERSARIAL, AdversarialLoss, LeastSquares, NonSaturating
+from ganstyle.losses.adversarial import (
+    ADVERSARIAL,
+    AdversarialLoss,
+    Hinge,
+    LeastSquares,
+    NonSaturating,
+    Wasserstein,
+)
 
 
 def scores(seed: int, *shape: int, scale: float = 2.0) -> Tensor:
@@ -25,8 +32,9 @@ def sigmoid(logit: float) -> float:
 REALS, FAKES = scores(0, 2, 1, 5, 4), scores(1, 3, 1, 4, 4)
 
 
-def test_the_table_holds_both() -> None:
-    assert {"least_squares": LeastSquares, "non_saturating": NonSaturating} == ADVERSARIAL
+def test_the_table_holds_all() -> None:
+    named = {"least_squares": LeastSquares, "non_saturating": NonSaturating, "hinge": Hinge, "wasserstein": Wasserstein}
+    assert named == ADVERSARIAL
 
 
 def test_least_squares_against_the_slow_formula() -> None:
@@ -44,6 +52,20 @@ def test_non_saturating_against_the_slow_formula() -> None:
         slow_mean([-math.log(sigmoid(r)) for r in reals]) + slow_mean([-math.log(1 - sigmoid(f)) for f in fakes])
     )
     assert NonSaturating().discriminator(REALS, FAKES).item() == pytest.approx(halved, rel=1e-6)
+
+
+def test_hinge_against_the_slow_formula() -> None:
+    reals, fakes = REALS.flatten().tolist(), FAKES.flatten().tolist()
+    assert Hinge().generator(FAKES).item() == pytest.approx(-slow_mean(fakes), rel=1e-6)
+    halved = 0.5 * (slow_mean([max(0, 1 - r) for r in reals]) + slow_mean([max(0, 1 + f) for f in fakes]))
+    assert Hinge().discriminator(REALS, FAKES).item() == pytest.approx(halved, rel=1e-6)
+
+
+def test_wasserstein_against_the_slow_formula() -> None:
+    reals, fakes = REALS.flatten().tolist(), FAKES.flatten().tolist()
+    assert Wasserstein().generator(FAKES).item() == pytest.approx(-slow_mean(fakes), rel=1e-6)
+    halved = 0.5 * (slow_mean(fakes) - slow_mean(reals))
+    assert Wasserstein().discriminator(REALS, FAKES).item() == pytest.approx(halved, rel=1e-6)
 
 
 def test_non_saturating_is_finite_and_still_pulls_where_the_sigmoid_is_flat() -> None:
@@ -72,10 +94,27 @@ class TestEveryAdversarialLoss:
             assert result.dtype == torch.float32
             assert torch.equal(result, wide)
 
-    def test_gradients_reach_every_score(self, loss: AdversarialLoss) -> None:
-        reals, fakes = REALS.clone().requires_grad_(), FAKES.clone().requires_grad_()
+    def test_gradients_reach_every_score_that_is_not_good_enough(self, loss: AdversarialLoss) -> None:
+        # Within the hinges of both sides.
+        reals, fakes = (scores(seed, 2, 1, 4, 4).tanh().mul(0.9).requires_grad_() for seed in (2, 3))
         (loss.discriminator(reals, fakes) + 3 * loss.generator(fakes)).backward()
         assert reals.grad is not None
         assert fakes.grad is not None
         assert (reals.grad != 0).all()
         assert (fakes.grad != 0).all()
+
+    def test_several_maps_count_by_their_weights(self, loss: AdversarialLoss) -> None:
+        """However large the maps are: each one's mean, times its weight."""
+        others = scores(4, 2, 1, 2, 2), scores(5, 3, 1, 7, 3)
+        weighted = loss.generator([(2.0, FAKES), (0.5, others[1])])
+        assert weighted.item() == pytest.approx(
+            2 * loss.generator(FAKES).item() + 0.5 * loss.generator(others[1]).item(), rel=1e-5
+        )
+        weighted = loss.discriminator([(2.0, REALS), (0.5, others[0])], [(2.0, FAKES), (0.5, others[1])])
+        parts = loss.discriminator(REALS, FAKES).item(), loss.discriminator(others[0], others[1]).item()
+        assert weighted.item() == pytest.approx(2 * parts[0] + 0.5 * parts[1], rel=1e-5)
+
+    def test_chance_is_the_least_loss_of_one_score_for_all(self, loss: AdversarialLoss) -> None:
+        tried = torch.linspace(-3, 3, 601)
+        losses = [loss.discriminator(score.expand(4), score.expand(4)).item() for score in tried]
+        assert loss.chance is None or min(losses) == pytest.approx(loss.chance, rel=1e-4)

@@ -89,6 +89,74 @@ def test_the_minimum_gives_one_score_and_a_pixel_less_is_refused(layers: int, no
         unchecked(seeded(1, 3, least - 1, least - 1))
 
 
+class Blurred(nn.Module):
+    """[1, 2, 1] x [1, 2, 1] / 16 on a reflect-padded input, every second pixel: as the authors of CUT write it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        row = torch.tensor([1.0, 2.0, 1.0], dtype=images.dtype)
+        kernel = (row[:, None] * row / 16).expand(images.shape[1], 1, 3, 3)
+        padded = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="reflect")
+        return torch.nn.functional.conv2d(padded, kernel, stride=2, groups=images.shape[1])
+
+
+def test_the_antialiased_discriminator_of_cut_written_flat_gives_the_same_scores() -> None:
+    width, discriminator = 6, small(width=6, antialiased=True).double()
+    plain = nn.Sequential(
+        nn.Conv2d(3, width, 4, stride=1, padding=1),
+        nn.LeakyReLU(0.2),
+        Blurred(),
+        nn.Conv2d(width, 2 * width, 4, stride=1, padding=1),
+        nn.InstanceNorm2d(2 * width),
+        nn.LeakyReLU(0.2),
+        Blurred(),
+        nn.Conv2d(2 * width, 4 * width, 4, stride=1, padding=1),
+        nn.InstanceNorm2d(4 * width),
+        nn.LeakyReLU(0.2),
+        Blurred(),
+        nn.Conv2d(4 * width, 8 * width, 4, stride=1, padding=1),
+        nn.InstanceNorm2d(8 * width),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(8 * width, 1, 4, stride=1, padding=1),
+    ).double()
+    for copy, parameter in zip(plain.parameters(), discriminator.parameters(), strict=True):
+        copy.data.copy_(parameter.data)
+    images = seeded(2, 3, 48, 57).double()
+    assert torch.allclose(discriminator(images), plain(images), rtol=0, atol=1e-6)
+    assert plain(images).std() > 0.1
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_the_antialiased_discriminator_knows_its_sizes(layers: int) -> None:
+    discriminator = small(width=2, layers=layers, norm="none", antialiased=True).double()
+    side, least = discriminator.receptive_field_px, discriminator.minimum_px
+    images = seeded(1, 3, 3 * side, 3 * side).double().requires_grad_()
+    scores = discriminator(images)
+    scores[0, 0, scores.shape[2] // 2, scores.shape[3] // 2].backward()
+    assert images.grad is not None
+    seen = (images.grad[0].abs().sum(0) > 0).any(0).nonzero()
+    assert int(seen.max() - seen.min()) + 1 == side
+    assert min(discriminator(seeded(1, 3, least, least).double()).shape) == 1
+    with pytest.raises(UserError, match=f"needs {least} px"):
+        discriminator(seeded(1, 3, least - 1, least).double())
+    unchecked = nn.Sequential(discriminator.first, discriminator.middle, discriminator.last)
+    with pytest.raises((RuntimeError, ValueError)):
+        unchecked(seeded(1, 3, least - 1, least - 1).double())
+
+
+def test_spectral_norm_divides_by_the_largest_singular_value() -> None:
+    discriminator, images = small(spectral=True, norm="none"), seeded(2, 3, 32, 32)
+    for _ in range(200):  # of power iteration
+        discriminator(images)
+    for layer in (each for each in discriminator.modules() if isinstance(each, nn.Conv2d)):
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, rel=1e-3)
+    known = {name: value.clone() for name, value in discriminator.state_dict().items()}
+    other = small(spectral=True, norm="none")
+    other.load_state_dict(known)
+    assert torch.equal(other.eval()(images), discriminator.eval()(images))
+    with torch.device("meta"):
+        assert PatchDiscriminator(spectral=True)(torch.empty(1, 3, 64, 64)).shape == (1, 1, 6, 6)
+
+
 def test_channels_double_up_to_eight_times_the_width() -> None:
     widths = [layer.out_channels for layer in small(layers=5).modules() if isinstance(layer, nn.Conv2d)]
     assert widths == [4, 8, 16, 32, 32, 32, 1]
@@ -123,7 +191,7 @@ def test_other_channel_counts_are_refused() -> None:
 
 
 def test_the_table_is_built_from_checked_annotations() -> None:
-    assert {"patch": PatchDiscriminator} == DISCRIMINATORS
+    assert DISCRIMINATORS["patch"] is PatchDiscriminator
     hints = get_type_hints(PatchDiscriminator.__init__, include_extras=True)
     assert TypeAdapter(hints["layers"]).validate_python(3) == 3
     for name, value in {"width": 0, "layers": 0, "norm": "layer", "initialisation": "he", "gain": -1.0}.items():
