@@ -36,11 +36,12 @@ def test_every_recipe_can_be_built(recipe: str) -> None:
     config = check_config(load_config(recipe))
     with torch.device("meta"):
         method = build_method(config)
-    assert set(method.translators) == {"ab", "ba"}
+    assert "ab" in method.translators
 
 
 def test_there_are_recipes() -> None:
-    assert {"cyclegan", "cyclegan-lite", "demo"} <= set(recipe_names())
+    named = {"cyclegan", "cut", "fastcut", "dcl"}
+    assert named | {f"{name}-lite" for name in named} | {"demo"} <= set(recipe_names())
 
 
 def test_all_mistakes_at_once_fixed_keys_and_specs() -> None:
@@ -48,7 +49,7 @@ def test_all_mistakes_at_once_fixed_keys_and_specs() -> None:
         "name": "x",
         "seeed": 3,
         "device": "gpu",
-        "method": {"name": "cyclegan", "cycle_wieght": 3, "pool_size": -1, "adversarial": "hinge"},
+        "method": {"name": "cyclegan", "cycle_wieght": 3, "pool_size": -1, "adversarial": "hing"},
         "generator": {"name": "resnt"},
         "discriminator": {"name": "patch", "layers": 99},
         "data": {"augment": [{"name": "ColourJitter"}], "resize": "long_side"},

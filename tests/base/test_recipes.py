@@ -57,7 +57,7 @@ def test_a_path_that_is_not_there_names_the_recipes(
 
 
 def test_a_wrong_name_gets_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"^unknown recipe 'cyclgan': did you mean 'cyclegan'\? \(cyclegan, "):
+    with pytest.raises(UserError, match=r"^unknown recipe 'cyclgan': did you mean 'cyclegan'\? \(cut, "):
         recipe_path("cyclgan")
 
 
