@@ -81,10 +81,18 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
         Path | None, typer.Option("--style", hidden=True, help="STYLE, where only CONTENT and OUTPUT are in line.")
     ] = None,
     method: Annotated[
-        MethodName, typer.Option(help="vgg optimises pixels; sparse takes patches and needs no weights.")
+        MethodName,
+        typer.Option(
+            help="vgg optimises pixels; sparse takes patches and needs no weights (for portraits add --protect MASK or "
+            "--content-weight 3)."
+        ),
     ] = MethodName.VGG,
     size: Annotated[int | None, _option("The longer side at most, in pixels; 2048 by default.", LOOK, min=16)] = None,
     strength: Annotated[float | None, _option("0 is the photo, 1 all of the style.", LOOK, min=0, max=1)] = None,
+    content_weight: Annotated[
+        float | None,
+        _option("How much of the photo's content stays; for faces 3 by sparse (0.6 by default).", LOOK, min=0),
+    ] = None,
     also: Annotated[list[Path] | None, _option("One more picture; may be repeated (vgg).", LOOK)] = None,
     style_weights: Annotated[
         str | None, _option("How much each picture counts, as 2,1 (vgg).", LOOK, metavar="W,W,...")
@@ -103,7 +111,7 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
     ] = None,
     optimiser: Annotated[Optimiser | None, _option("lbfgs or adam.", VGG, "--optimiser", "--optimizer")] = None,
     tv_weight: Annotated[
-        float | None, _option("Of total variation: 0.05 takes grain away; 0 by default.", VGG, min=0)
+        float | None, _option("Of total variation: more takes grain away; 0.02 by default.", VGG, min=0)
     ] = None,
     pooling: Annotated[Pooling | None, _option("max, average or l2.", VGG)] = None,
     start: Annotated[str | None, _option("content, noise or a file.", VGG, metavar="content|noise|FILE")] = None,
@@ -182,7 +190,7 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
             **{"style_weights": _numbers(style_weights, float, "--style-weights")},
             **{"iterations": _numbers(iterations, int, "--iterations")},
             **{"colours": colours, "style_scale": style_scale, "optimiser": optimiser, "start": beginning},
-            **{"tv_weight": tv_weight},
+            **{"content_weight": content_weight, "tv_weight": tv_weight},
             **{"tile": tile, "tile_px": tile_px, "atoms_per_patch": atoms, "dictionary": dictionary},
         }
         job = prepare(
@@ -221,6 +229,8 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
     tell(outcome, job)
     for line in job.stopped:
         say(printable(line))
+    if job.stopped:
+        raise typer.Exit(130)  # as a shell has it of what Ctrl-C ended
     if outcome.failed or outcome.failed_before:
         raise typer.Exit(1)
 

@@ -36,6 +36,7 @@ def plan(
     *,
     format: str | None = None,
     leave_out: Sequence[Path] = (),
+    reads: Sequence[Path] = (),
     say: Callable[[str], None] = lambda _: None,
     identity: Callable[[Path], Callable[[str], str]] = identity_of_names,
 ) -> list[Task]:
@@ -46,6 +47,7 @@ def plan(
         output: a folder; for a single file also a file's name with an image's suffix.
         format: one of FORMATS to change to, else each keeps its own.
         leave_out: files and folders in `source` that are passed over.
+        reads: files and folders that are used beside the input, such as masks: no output may take their place.
         say: told of names that could not stay as they are.
         identity: gives what is equal for two names of one file in the output; see `identity_of_names`.
 
@@ -59,11 +61,13 @@ def plan(
         tasks, changes = distinct([(path, path.relative_to(source)) for path in images], output, format, identity)
         _say_changes(changes, say)
         _refuse_overlap(tasks, source)
+        _refuse_to_overwrite(tasks, reads)
         return tasks
     if not source.exists():
         raise UserError(f"{source}: there is no such file or folder")
-    task = Task(source, _single_target(source, output, format))
+    task = Task(source, _single_target(source, output, format, say))
     _refuse_overlap([task], None)
+    _refuse_to_overwrite([task], reads)
     return [task]
 
 
@@ -72,11 +76,14 @@ def is_single(source: Path, output: Path) -> bool:
     return not source.is_dir() and not output.is_dir() and output.suffix.lower() in SUFFIX_FORMATS
 
 
-def _single_target(source: Path, output: Path, format: str | None) -> Path:
+def _single_target(source: Path, output: Path, format: str | None, say: Callable[[str], None]) -> Path:
     if not is_single(source, output):
         if output.exists() and not output.is_dir():
             raise UserError(f"{output} is a file without an image's suffix: name a folder or another file")
-        return output / _shortened(_renamed(Path(source.name), format).name)
+        target = output / _shortened(_renamed(Path(source.name), format).name)
+        if output.suffix and not output.exists():
+            say(f"{output} is no image's name and is taken for a folder: {target}")
+        return target
     named = SUFFIX_FORMATS[output.suffix.lower()]
     if format is not None and named != format:
         raise UserError(f"{output}: its suffix and --format {format} differ; leave one out")
@@ -185,6 +192,17 @@ def _refuse_overlap(tasks: Sequence[Task], folder: Path | None) -> None:
             raise UserError(f"{task.target} is one of the input's own files: choose another output")
         if inner is not None and target.startswith(os.path.join(inner, "")):  # noqa: PTH118
             raise UserError(f"{task.target} would lie in the input {folder}: choose another output")
+
+
+def _refuse_to_overwrite(tasks: Sequence[Task], reads: Sequence[Path]) -> None:
+    """No output may stand in the place of anything else that is read, or in a folder of it."""
+    folders = [os.path.join(os.path.realpath(path), "") for path in reads if path.is_dir()]  # noqa: PTH118
+    files = [path for path in reads if path.is_file()]
+    for task in tasks:
+        if any(_is_same(task.target, path) for path in files):
+            raise UserError(f"{task.target} is read for this: choose another output")
+        if any(os.path.realpath(task.target).startswith(folder) for folder in folders):
+            raise UserError(f"{task.target} would lie among the files that are read for this: choose another output")
 
 
 def _is_same(one: Path, other: Path) -> bool:

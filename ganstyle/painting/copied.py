@@ -201,7 +201,7 @@ def copied_warning(copied: Copied) -> str | None:
         return None
     return (
         f"{copied.share:.0%} of the result is copied from the picture word for word, {largest:.0%} in one piece: "
-        "raise the content weight, give a mask for what must stay, or lower --strength"
+        "give --content-weight 2 or so, or --protect MASK for what must stay, or lower --strength"
     )
 
 

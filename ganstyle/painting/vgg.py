@@ -172,7 +172,8 @@ class VggStylizer:
 
     def _facts(self, content: Tensor) -> dict[str, Any]:
         height, width = _size(content)
-        return {"method": "vgg", "features": self.features.name, "size": [height, width]}
+        losses = asdict(self._targeting.weights)
+        return {"method": "vgg", "features": self.features.name, "size": [height, width], "losses": losses}
 
 
 @dataclass

@@ -31,7 +31,7 @@ class VggSettings:
         style_layer_weights: their weights; None for the usual ones.
         content_layers: the layers that keep the photo's content; None for the usual ones.
         content_weight: what they count against the style; None for the usual one.
-        tv_weight: what total variation counts; more of it is smoother.
+        tv_weight: what total variation counts at full strength, less of it below; more of it is smoother.
         style_scale: how large the strokes are: the pictures' size relative to the photo's.
         style_weights: how much of each picture's style is taken; None for as much of each.
         start: what the optimisation starts from, where the caller gives no other image.
@@ -54,7 +54,7 @@ class VggSettings:
     style_layer_weights: Sequence[Weight] | None = None
     content_layers: Annotated[Sequence[str], MinLen(1)] | None = None
     content_weight: Weight | None = None
-    tv_weight: Weight = 0.0
+    tv_weight: Weight = 0.02
     style_scale: Annotated[float, Gt(0)] = 1.0
     style_weights: Sequence[Weight] | None = None
     start: Literal["content", "noise"] = "content"
@@ -88,7 +88,7 @@ class VggSettings:
             content_loss=self.content_loss,
             content_layers=tuple((layer, 1.0) for layer in content_layers),
             content=usual.content if self.content_weight is None else self.content_weight,
-            tv=self.tv_weight,
+            tv=self.tv_weight * self.strength,  # else a little strength would still blur
         )
 
     def _layer_weights(self, layers: Sequence[str]) -> Sequence[float]:

@@ -95,11 +95,11 @@ class PaintingJob:
         def told(progress: Progress) -> None:
             watch(task.source, progress)
             if self.preview_every and progress.done % self.preview_every == 0:
-                write_image(_beside(task, PREVIEW), progress.pixels())
+                write_image(beside(task, PREVIEW), progress.pixels())
 
         task.target.parent.mkdir(parents=True, exist_ok=True)
         painted = self.painter.paint(
-            photo.pixels, source=task.source, watch=told, state=_beside(task, STATE), resume=self.resume
+            photo.pixels, source=task.source, watch=told, state=beside(task, STATE), resume=self.resume
         )
         if painted.stopped and self.ledger is not None:
             raise KeyboardInterrupt
@@ -111,13 +111,13 @@ class PaintingJob:
         lines = write_photo(task.target, photo, self.edit(task.source, photo.pixels, pixels), keeping=self.keeping)
         height, width = pixels.shape[:2]
         told = {**self.note, "content": task.source.name, "width": width, "height": height, **painted.facts}
-        lines += _noted(_beside(task, SIDECAR), told)
-        _beside(task, PREVIEW).unlink(missing_ok=True)
+        lines += _noted(beside(task, SIDECAR), told)
+        beside(task, PREVIEW).unlink(missing_ok=True)
         if painted.stopped:
             further = "; --resume goes on from there" if self.painter.resumes else ""
             self.stopped.append(f"stopped: {task.target} is the best so far{further}")
         else:
-            _beside(task, STATE).unlink(missing_ok=True)
+            beside(task, STATE).unlink(missing_ok=True)
         if self.report is not None and painted.report is not None:
             lines += painted.report(self.report if self.ledger is None else self.report / task.target.name)
         return lines
@@ -138,5 +138,6 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _beside(task: Task, end: str) -> Path:
+def beside(task: Task, end: str) -> Path:
+    """A file that belongs to a task's target."""
     return task.target.with_name(task.target.name + end)

@@ -13,7 +13,7 @@ import numpy as np
 from ganstyle import __version__
 from ganstyle.base.config import read_yaml
 from ganstyle.base.errors import UserError
-from ganstyle.base.tables import build, pick
+from ganstyle.base.tables import build, parameters, pick
 from ganstyle.data.folders import sizes_of
 from ganstyle.data.images import Unreadable, read_image
 from ganstyle.data.masks import Masks
@@ -29,7 +29,7 @@ from ganstyle.translate.kinds import translate_any
 from ganstyle.translate.ledger import Ledger
 from ganstyle.verbs.editing import Edit, edit_named
 from ganstyle.verbs.painting import Painter, Progress, RepairPainter, SparsePainter, Wish
-from ganstyle.verbs.painting_job import PaintingJob
+from ganstyle.verbs.painting_job import STATE, PaintingJob, beside
 from ganstyle.verbs.painting_vgg import VggPainter
 
 # Method -> what can be set of it, and what does it.
@@ -110,7 +110,9 @@ def prepare(
     """
     given = settings_named(method, settings or {}, config)
     left_out = [path for path in (mask, protect) if path is not None]
-    tasks = plan(source, output, format=format, leave_out=left_out, say=say)
+    named = [*styles, mask, *style_masks, protect, start, config, weights, segmentation]
+    reads = [path for path in named if path is not None]
+    tasks = plan(source, output, format=format, leave_out=left_out, reads=reads, say=say)
     single, paired = is_single(source, output), bool(style_masks)
     if paired and source.is_dir():
         raise UserError("--style-mask goes with one photo, not with a folder")
@@ -153,6 +155,9 @@ def prepare(
     if resume and not painter.resumes:
         raise UserError(f"--resume does not go with --method {method}, which takes seconds and begins again")
     size = given.size_px or LONGEST_PX
+    state = beside(tasks[0], STATE)
+    if single and not overwrite:
+        _refuse_unfinished(tasks[0].target, state, resume=resume)
     note = {
         "software": f"ganstyle {__version__}",
         "method": method,
@@ -180,7 +185,7 @@ def prepare(
         report,
         preview_every,
         resume,
-        overwrite or (resume and single),
+        overwrite or (resume and single and state.is_file()),
         retry_failed,
     )
 
@@ -221,7 +226,7 @@ def prepare_repair(
     Raises:
         UserError: something of this cannot be.
     """
-    tasks = plan(source, output, format=format, leave_out=[mask], say=say)
+    tasks = plan(source, output, format=format, leave_out=[mask], reads=[mask], say=say)
     masks = Masks(mask, source if source.is_dir() else None, feather_px=0)
     sources = [task.source for task in tasks]
     masks.check(sources)
@@ -268,13 +273,14 @@ def stylize(
         device: auto, cpu, cuda, mps or cuda:N.
         watch: called as it goes.
         say: told one line at a time of what people should know.
-        settings: of the method; see `VggSettings` and `SparseSettings`.
+        settings: of the method; see `VggSettings` and `SparseSettings`; `size` stands for `size_px`.
 
     Raises:
         UserError: something of this cannot be.
         KeyboardInterrupt: it was broken off; files are kept by `prepare`, an image in memory is not.
     """
-    given = settings_named(method, {"size_px": LONGEST_PX, **settings})
+    size_px = settings.pop("size", LONGEST_PX)
+    given = settings_named(method, {"size_px": size_px, **settings})
     pictures = [_array(each) for each in (style if isinstance(style, list | tuple) else [style])]
     wish = Wish(
         pictures, available_device(device), features=features, weights=weights, pooling=pooling, regions=regions
@@ -304,6 +310,10 @@ def settings_named(method: str, settings: Mapping[str, Any], config: Path | None
     named = values.pop("method", method)
     if named != method:
         raise UserError(f"{config}: it is for --method {named}, not {method}")
+    for key in values:
+        others = [other for other, each in SETTINGS.items() if key in parameters(each)]
+        if others and method not in others:
+            raise UserError(f"{key}: goes with --method {others[0]}")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return build(SETTINGS, {**plain, "name": method}, path="stylize")
 
@@ -327,6 +337,16 @@ def _array(picture: Any) -> np.ndarray:
     return found[0]
 
 
+def _refuse_unfinished(target: Path, state: Path, *, resume: bool) -> None:
+    """A picture that is there is left as it is, or gone on with where its state is there too."""
+    if not target.is_file():
+        return
+    if state.is_file() and not resume:
+        raise UserError(f"{target} is unfinished: --resume goes on with it, --overwrite begins again")
+    if resume and not state.is_file():
+        raise UserError(f"{target} is there, and no state beside it to go on from: --overwrite makes it again")
+
+
 def _digest(pictures: Sequence[np.ndarray]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for pixels in pictures:
@@ -338,5 +358,10 @@ def _digest(pictures: Sequence[np.ndarray]) -> str:
 def _tell_reduced(sizes: Sequence[tuple[int, int] | None], say: Callable[[str], None]) -> None:
     larger = [size for size in sizes if size is not None and max(size) > LONGEST_PX]
     if larger:
-        photos = "the photo is" if len(sizes) == 1 else f"{len(larger)} photos are"
-        say(f"{photos} larger than {LONGEST_PX} px and will be made so large; --size PX names another size")
+        width, height = larger[0]
+        which = "the photo is" if len(sizes) == 1 else f"{len(larger)} photos are larger than {LONGEST_PX} px: one is"
+        made = " x ".join(map(str, within(larger[0], LONGEST_PX)))
+        say(
+            f"{which} {width} x {height} px and will be made {made} px: that takes minutes on a CPU; --size 1024 is "
+            "four times faster, another --size keeps more"
+        )

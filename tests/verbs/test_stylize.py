@@ -317,7 +317,7 @@ def test_settings_from_a_file(tmp_path: Path) -> None:
     [
         (["--method", "sparse", "--weights", "x.pth"], "--weights: goes with --method vgg"),
         (["--method", "sparse", "--resume"], "--resume does not go with --method sparse"),
-        (["--method", "sparse", "--colours", "match"], "unknown key"),
+        (["--method", "sparse", "--colours", "match"], "colours: goes with --method vgg"),
         (["--method", "sparse", "--repair", "mask.png"], "stylize PHOTO OUTPUT --method sparse --repair"),
         (["--method", "vgg", "--report", "there"], "--report: goes with --method sparse"),
         (["--method", "vgg", "--weights", "nowhere.pth"], "nowhere.pth"),
@@ -402,3 +402,76 @@ def test_a_picture_that_cannot_be_written_is_not_lost(
 
 def no_space(*_: object, **__: object) -> list[str]:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("option", ["STYLE", "--mask", "--protect"])
+def test_no_output_takes_the_place_of_what_is_read(option: str, photo: Path, style: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.png"
+    Image.new("L", (SIZE[1], SIZE[0]), 255).save(mask)
+    target = style if option == "STYLE" else mask
+    words = [] if option == "STYLE" else [option, mask]
+    before = target.read_bytes()
+    ended = stylize(photo, style, target, "--method", "sparse", *words, "--overwrite")
+    assert ended.code == 2
+    assert "is read for this: choose another output" in ended.err
+    assert target.read_bytes() == before
+
+
+def test_no_output_lies_among_masks(folder: Path, style: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    tiny.picture(*SIZE).save(masks / "one.png")
+    ended = stylize(folder, style, masks, "--method", "sparse", "--mask", masks)
+    assert ended.code == 2
+    assert "would lie among the files that are read" in ended.err
+
+
+def test_resume_replaces_nothing_that_is_finished(photo: Path, style: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    words = [photo, style, out, "--weights", weights, "--iterations", "2,2"]
+    assert stylize(*words).code == 0
+    before = out.read_bytes()
+    ended = stylize(*words, "--resume", "--strength", "0.5")
+    assert ended.code == 2
+    assert "no state beside it to go on from" in ended.err
+    assert out.read_bytes() == before
+
+
+def test_an_unfinished_picture_is_called_so(
+    photo: Path, style: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out.png"
+    words = [photo, style, out, "--weights", weights, "--iterations", "2,2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("ganstyle.cli.progress.PhotoProgress.watch", stop)
+        stopped = stylize(*words)
+    assert stopped.code == 130
+    assert "the best so far; --resume goes on from there" in stopped.err
+    again = stylize(*words)
+    assert again.code == 2
+    assert "is unfinished: --resume goes on with it, --overwrite begins again" in again.err
+    assert stylize(*words, "--resume").code == 0
+
+
+def test_an_output_that_is_no_image_s_name_is_said_to_be_a_folder(photo: Path, style: Path, tmp_path: Path) -> None:
+    ended = stylize(photo, style, tmp_path / "o.xyz", "--method", "sparse")
+    assert ended.code == 0
+    assert "is no image's name and is taken for a folder" in ended.err
+    assert (tmp_path / "o.xyz" / "photo.jpg").is_file()
+
+
+def test_in_python_the_size_has_the_name_of_the_flag(photo: Path, style: Path) -> None:
+    assert ganstyle.stylize(photo, style, method="sparse", size=32).size == (32, 24)
+    with pytest.raises(UserError, match="colours: goes with --method vgg"):
+        ganstyle.stylize(photo, style, method="sparse", colours="match")
+
+
+def test_a_sidecar_says_by_which_losses(photo: Path, style: Path, weights: Path, tmp_path: Path) -> None:
+    stylize(photo, style, tmp_path / "out.png", "--weights", weights, "--iterations", "1")
+    told = json.loads((tmp_path / "out.png.json").read_text())
+    assert told["losses"]["tv"] == 0.02
+    assert told["losses"]["content"] > 0
+    assert next(layer for layer, _ in told["losses"]["style_layers"]) == "relu1_1"
