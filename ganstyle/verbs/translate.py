@@ -174,7 +174,9 @@ def prepare(
         UserError: something of this cannot be.
     """
     place, device = shard_named(shard), _own_device(device, shard, model)
-    tasks = plan(source, output, format=format, leave_out=[] if mask is None else [mask], say=say)
+    masks = [] if mask is None else [mask]
+    reads = [*masks, *(path for path in (segmentation, Path(model)) if path is not None and path.is_file())]
+    tasks = plan(source, output, format=format, leave_out=masks, reads=reads, say=say)
     single = is_single(source, output)
     edit = edit_named(
         source,
