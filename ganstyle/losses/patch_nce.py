@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,8 +19,14 @@ def patch_nce(query: Tensor, key: Tensor, *, temperature: float = 0.07) -> Tenso
     """
     assert query.shape == key.shape, f"queries {tuple(query.shape)} and keys {tuple(key.shape)}"
     # Its exponential makes differences of a hundredth in a product count: never in bfloat16.
-    with torch.autocast(query.device.type, enabled=False):
+    with _full_precision(query.device):
         logits = torch.bmm(query.float(), key.detach().float().transpose(1, 2)) / temperature
         images, patches, _ = logits.shape
         own = torch.arange(patches, device=logits.device).expand(images, patches)
         return F.cross_entropy(logits.flatten(0, 1), own.flatten())
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager:
+    # On the meta device, where arithmetic is only counted, there is no autocast to switch off.
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()

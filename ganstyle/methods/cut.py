@@ -19,7 +19,8 @@ from ganstyle.methods.cyclegan import frozen
 from ganstyle.methods.method import Batch, Judge, Memory
 from ganstyle.methods.passes import Passes
 from ganstyle.methods.patch_places import draw_flips, draw_places, mirrored
-from ganstyle.networks.patch_projection import PatchProjection
+from ganstyle.methods.penalty import GradientPenalty
+from ganstyle.networks.patch_projection import heads_for
 
 NCE_LAYERS = ("image", "down_1", "down_2", "block_1", "block_5")
 Maps = Mapping[str, Tensor]
@@ -34,19 +35,22 @@ class CUT:
 
     FastCUT is this without `identity` and with `flip_equivariance`, and a larger weight.
 
+    Differs from the paper: with `identity`, lambda_X and lambda_Y of equation 5 are each half of `nce_weight`, as in
+    the authors' code.
+
     Args:
         generator: makes the generator, which offers `translate` and `features` by layer.
         discriminator: makes the discriminator.
-        nce_weight: lambda_X of equation 5, of the photo's and the identity's loss together: with `identity` each
-            counts half of it.
+        nce_weight: of the mean of the photo's and the identity's loss, or of the photo's alone without `identity`.
         identity: the same loss on the translation of b, which should stay as it is (lambda_Y of equation 5).
         flip_equivariance: half of the images are mirrored before they are translated, and compared with their
             originals (FastCUT).
         nce_layers: whose patches are compared; their losses are averaged.
         patches: of each layer and image, drawn anew at every step, the same for query and key.
-        temperature: tau of equation 1.
+        temperature: tau of equation 2.
         head_width: of the two layers that project a patch.
         adversarial: a name of ADVERSARIAL.
+        gradient_penalty: weight of `gradient_penalty` for the discriminator; `wasserstein` needs it.
     """
 
     def __init__(
@@ -62,13 +66,15 @@ class CUT:
         temperature: Annotated[float, Gt(0)] = 0.07,
         head_width: Annotated[int, Interval(ge=1, le=4096)] = 256,
         adversarial: Annotated[str, named_in(ADVERSARIAL, "adversarial loss")] = "least_squares",
+        gradient_penalty: Annotated[float, Ge(0)] = 0.0,
     ) -> None:
         loss = ADVERSARIAL[adversarial]()
         generator_ab, discriminator_b = generator(), discriminator()
-        heads = PatchProjection(generator_ab.feature_channels(nce_layers), width=head_width)
+        heads = heads_for(generator_ab, nce_layers, width=head_width)
         self.patches, self.flip_equivariance = patches, flip_equivariance
         self.discriminator_b = discriminator_b
         self.translation = Translation(generator_ab, nce_layers, identity=identity, flip_equivariance=flip_equivariance)
+        self.penalties = GradientPenalty({"b": discriminator_b}, gradient_penalty)
         self.discriminator_half = DiscriminatorHalf(discriminator_b, adversarial=loss)
         self.generator_half = GeneratorHalf(
             generator_ab,
@@ -92,7 +98,9 @@ class CUT:
         """Update the discriminator, then the generator and the heads."""
         flips = draw_flips(batch, "flip_equivariance") if self.flip_equivariance else None
         fakes, keys = self.translation(batch.a, batch.b, flips)
-        discriminator = self.discriminator_half(batch.b, fakes[0].detach())
+        fake_b = fakes[0].detach()
+        discriminator = self.discriminator_half(batch.b, fake_b)
+        discriminator |= self.penalties({"b": batch.b}, {"b": fake_b}, batch)
         optimizers.discriminator.descend(discriminator)
         places = [
             draw_places(maps, batch, purpose=f"patches of {side}", count=self.patches)

@@ -18,6 +18,7 @@ from ganstyle.losses.reconstruction import l1
 from ganstyle.methods.image_pool import ImagePool
 from ganstyle.methods.method import Batch, Judge
 from ganstyle.methods.passes import Passes
+from ganstyle.methods.penalty import GradientPenalty
 
 
 class CycleGAN:
@@ -28,7 +29,8 @@ class CycleGAN:
         discriminator: makes one discriminator, images in, a map of scores out.
         cycle_weight: lambda of equation 3; absolute, for both cycles.
         identity_weight: weight of generator_ab(b) = b and generator_ba(a) = a (section 5.2); 0 leaves the passes out.
-        adversarial: `least_squares` as in the paper (section 4), or `non_saturating`.
+        adversarial: `least_squares` as in the paper (section 4), or another name of ADVERSARIAL.
+        gradient_penalty: weight of the discriminators' `gradient_penalty`; `wasserstein` needs it, with 10 usually.
         pool_size: how many earlier fakes the discriminators are shown again (section 4); 0 for none.
     """
 
@@ -40,6 +42,7 @@ class CycleGAN:
         cycle_weight: Annotated[float, Ge(0)] = 10.0,
         identity_weight: Annotated[float, Ge(0)] = 5.0,
         adversarial: Annotated[str, named_in(ADVERSARIAL, "adversarial loss")] = "least_squares",
+        gradient_penalty: Annotated[float, Ge(0)] = 0.0,
         pool_size: Annotated[int, Interval(ge=0, le=10_000)] = 50,
     ) -> None:
         loss = ADVERSARIAL[adversarial]()
@@ -55,6 +58,7 @@ class CycleGAN:
             identity_weight=identity_weight,
         )
         self.discriminator_half = DiscriminatorHalf(discriminator_a, discriminator_b, adversarial=loss)
+        self.penalties = GradientPenalty({"a": discriminator_a, "b": discriminator_b}, gradient_penalty)
         self.pool_a, self.pool_b = ImagePool(pool_size), ImagePool(pool_size)
 
         self.networks = {
@@ -80,6 +84,7 @@ class CycleGAN:
         # Old fakes keep the discriminators from chasing the newest generator.
         old_a, old_b = self.pool_a.replay(fake_a, "pool_a", batch), self.pool_b.replay(fake_b, "pool_b", batch)
         discriminator = self.discriminator_half(batch.a, batch.b, old_a, old_b)
+        discriminator |= self.penalties({"a": batch.a, "b": batch.b}, {"a": old_a, "b": old_b}, batch)
         optimizers.discriminator.descend(discriminator)
         return generator | discriminator
 

@@ -20,7 +20,8 @@ from ganstyle.methods.cyclegan import DiscriminatorHalf, frozen
 from ganstyle.methods.method import Batch, Judge, Learner, Memory
 from ganstyle.methods.passes import Passes
 from ganstyle.methods.patch_places import draw_places
-from ganstyle.networks.patch_projection import PatchProjection
+from ganstyle.methods.penalty import GradientPenalty
+from ganstyle.networks.patch_projection import heads_for
 
 NCE_LAYERS = ("down_1", "down_2", "block_1", "block_5")
 HEAD_BETAS = (0.9, 0.999)
@@ -50,6 +51,7 @@ class DCL:
         head_rate: the heads' learning rate, as a multiple of the run's; their Adam has betas 0.9 and 0.999. In the
             authors' code they have PyTorch's defaults: 1e-3, five times that of the generators.
         adversarial: a name of ADVERSARIAL.
+        gradient_penalty: weight of `gradient_penalty` for the discriminator; `wasserstein` needs it.
     """
 
     def __init__(
@@ -65,14 +67,15 @@ class DCL:
         head_width: Annotated[int, Interval(ge=1, le=4096)] = 256,
         head_rate: Annotated[float, Gt(0)] = 5.0,
         adversarial: Annotated[str, named_in(ADVERSARIAL, "adversarial loss")] = "least_squares",
+        gradient_penalty: Annotated[float, Ge(0)] = 0.0,
     ) -> None:
         loss = ADVERSARIAL[adversarial]()
         generator_ab, generator_ba = generator(), generator()
         discriminator_a, discriminator_b = discriminator(), discriminator()
-        channels = generator_ab.feature_channels(nce_layers)
-        heads_a, heads_b = (PatchProjection(channels, width=head_width) for _ in "ab")
+        heads_a, heads_b = (heads_for(generator_ab, nce_layers, width=head_width) for _ in "ab")
         self.patches = patches
         self.translation = Translation(generator_ab, generator_ba, nce_layers, identity=identity_weight > 0)
+        self.penalties = GradientPenalty({"a": discriminator_a, "b": discriminator_b}, gradient_penalty)
         self.discriminator_half = DiscriminatorHalf(discriminator_a, discriminator_b, adversarial=loss)
         self.generator_half = GeneratorHalf(
             self.translation,
@@ -109,8 +112,9 @@ class DCL:
     def training_step(self, batch: Batch, optimizers: Any) -> dict[str, Tensor]:
         """Update both discriminators, then both generators and the heads."""
         fakes, identities, keys = self.translation(batch.a, batch.b)
-        fake_b, fake_a = fakes
-        discriminator = self.discriminator_half(batch.a, batch.b, fake_a.detach(), fake_b.detach())
+        fake_b, fake_a = (fake.detach() for fake in fakes)
+        discriminator = self.discriminator_half(batch.a, batch.b, fake_a, fake_b)
+        discriminator |= self.penalties({"a": batch.a, "b": batch.b}, {"a": fake_a, "b": fake_b}, batch)
         optimizers.discriminator.descend(discriminator)
         places = [
             draw_places(maps, batch, purpose=f"patches of {side}", count=self.patches)

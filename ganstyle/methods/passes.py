@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ganstyle.networks.augmented import DiffAugment
+
 
 class Passes:
     """Takes several batches through a network in one pass, which costs less than one pass each.
@@ -21,7 +23,8 @@ class Passes:
     """
 
     def __init__(self, *networks: nn.Module) -> None:
-        parts = (part for network in networks for part in network.modules())
+        parts = [part for network in networks for part in network.modules()]
+        self.augments = [part for part in parts if isinstance(part, DiffAugment)]
         self.merged = not any(isinstance(part, _BatchNorm) for part in parts)
 
     def __call__(self, network: Callable[[Tensor], Any], *batches: Tensor) -> list[Any]:
@@ -30,8 +33,18 @@ class Passes:
         A result is a tensor, or tensors in lists, tuples and mappings, each with its images along the first dimension.
         """
         if not self.merged:
-            return [network(batch) for batch in batches]
+            return [self._alone(network, batch, number) for number, batch in enumerate(batches)]
         return _chunks(network(torch.cat(batches)), len(batches))
+
+    def _alone(self, network: Callable[[Tensor], Any], batch: Tensor, number: int) -> Any:
+        """One batch's result; its draws are another pass's, as they are where the batches are merged."""
+        try:
+            for layer in self.augments:
+                layer.first_pass = number
+            return network(batch)
+        finally:
+            for layer in self.augments:
+                layer.first_pass = 0
 
 
 def _chunks(value: Any, count: int) -> list[Any]:

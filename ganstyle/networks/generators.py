@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import pairwise
 from typing import Annotated
 
@@ -24,18 +24,10 @@ from ganstyle.networks.blocks import (
 )
 from ganstyle.networks.initialise import InitialisationName, initialise
 from ganstyle.networks.recompute import run_parts
+from ganstyle.networks.sizes import extend
+from ganstyle.networks.unet import UNetGenerator
 
 STEM_PX = 3  # the padding of the first convolution
-
-
-def extend(images: Tensor, *, bottom: int, right: int) -> Tensor:
-    """Images (N, C, H, W) made larger at the bottom and the right, by reflection where they are large enough for it.
-
-    A side shorter than what it lacks repeats its last row or column instead.
-    """
-    height, width = images.shape[2:]
-    images = F.pad(images, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
-    return F.pad(images, (0, 0, 0, bottom), mode="reflect" if bottom < height else "replicate")
 
 
 class ResNetGenerator(nn.Module):
@@ -111,7 +103,8 @@ class ResNetGenerator(nn.Module):
         `image` is what the first convolution sees, padded by reflection; `down_1` what the first halving's convolution
         gives, before its norm; `block_1` what the first residual block gives.
         """
-        return self._encoded(images, layers)[1]
+        _, found = self._encoded(images, layers)
+        return {layer: found[layer] for layer in layers}
 
     def translate(self, images: Tensor, layers: Collection[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """The translation of images, and their `features`, in one pass."""
@@ -120,7 +113,7 @@ class ResNetGenerator(nn.Module):
         return self._finished(features, images), {layer: found[layer] for layer in layers}
 
     def _encoded(self, images: Tensor, layers: Collection[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the deepest of these layers gives, and all of them by name."""
+        """What the deepest of these layers gives, and by name all layers on the way there."""
         self.feature_channels(layers)
         recomputes = self.recomputes and self.training
         left, found = set(layers), {}
@@ -158,4 +151,4 @@ class ResNetGenerator(nn.Module):
         return max(self.minimum_px - side_px, -side_px % self.multiple_px)
 
 
-GENERATORS: dict[str, type[ResNetGenerator]] = {"resnet": ResNetGenerator}
+GENERATORS: dict[str, Callable[..., nn.Module]] = {"resnet": ResNetGenerator, "unet": UNetGenerator}

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganstyle.base.errors import UserError
 from ganstyle.networks.initialise import initialise
+
+
+class Encoder(Protocol):
+    """A network that knows its layers by name."""
+
+    def feature_channels(self, layers: Collection[str]) -> dict[str, int]:
+        """The channels of each layer's map; `UserError` for a layer that there is not."""
 
 
 class PatchProjection(nn.Module):
@@ -47,3 +56,13 @@ class PatchProjection(nn.Module):
         projected = head(taken)
         # Under mixed precision a length of bfloat16 would be a hundredth off.
         return F.normalize(projected.float(), dim=-1, eps=1e-7)
+
+
+def heads_for(encoder: Encoder, layers: Collection[str], *, width: int) -> PatchProjection:
+    """Heads for these layers of an encoder; `UserError` for a layer that it does not have."""
+    try:
+        return PatchProjection(encoder.feature_channels(layers), width=width)
+    except UserError as error:
+        raise UserError(
+            f"method.nce_layers: {error}; choose others, or a generator with more blocks or halvings"
+        ) from error

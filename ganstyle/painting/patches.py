@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,20 @@ def places(size: tuple[int, int], patch_px: int, stride_px: int, *, device: torc
         for side in size
     )
     return torch.cartesian_prod(rows, columns).view(-1, 2)
+
+
+def scattered(
+    corners: Tensor, size: tuple[int, int], patch_px: int, *, by_px: int, stream: np.random.Generator
+) -> Tensor:
+    """Corners (N, 2) moved at random by up to `by_px` each way, those at the border along it alone.
+
+    Every pixel stays covered where `by_px` is at most half of what neighbours overlap.
+    """
+    last = torch.tensor([side - patch_px for side in size], device=corners.device)
+    moves = torch.from_numpy(stream.integers(-by_px, by_px + 1, tuple(corners.shape))).to(corners)
+    at_border = (corners == 0) | (corners == last)
+    moved = torch.minimum((corners + moves).clamp(min=0), last)
+    return torch.where(at_border, corners, moved)
 
 
 def patches_of(image: Tensor, patch_px: int, stride_px: int) -> Tensor:

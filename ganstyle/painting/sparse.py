@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganstyle.base.draws import Draws
 from ganstyle.base.errors import UserError
 from ganstyle.data.pixels import within
 from ganstyle.painting.colour import match_colours
@@ -19,7 +20,7 @@ from ganstyle.painting.dictionary import Dictionary, build_dictionary
 from ganstyle.painting.edges import edge_strength
 from ganstyle.painting.learned import learned_dictionary
 from ganstyle.painting.overlap import blend_patches
-from ganstyle.painting.patches import means_of, patches_at, places
+from ganstyle.painting.patches import means_of, patches_at, places, scattered
 from ganstyle.painting.pursuit import Codes, decode, pursue
 from ganstyle.painting.pyramid import resized, resized_mask, scaled, style_size
 from ganstyle.painting.sparse_settings import CodedLevel, SparseMoment, SparseSettings, SparseStylized
@@ -158,7 +159,7 @@ class SparseStylizer:
             for patch_px in level.patch_sizes_px:
                 dictionary = self._dictionary(level.size, patch_px)
                 for number in range(1, rounds + 1):
-                    layer = self._round(canvas, dictionary, level)
+                    layer = self._round(canvas, dictionary, level, number)
                     done += 1
                     image = partial(torch.clone, canvas.image)
                     yield SparseMoment(level.number, len(levels), patch_px, number, rounds, done, of, image), layer
@@ -176,11 +177,15 @@ class SparseStylizer:
             keep = keep + self.settings.protected_weight * resized_mask(mask.to(here), level.size)
         return _Canvas(image, here, keep)
 
-    def _round(self, canvas: _Canvas, dictionary: Dictionary, level: Level) -> CodedLevel:
+    def _round(self, canvas: _Canvas, dictionary: Dictionary, level: Level, number: int) -> CodedLevel:
         """Code all patches, put them together, and mix the photo in."""
         settings, patch_px = self.settings, dictionary.patch_px
         stride_px = max(1, round(settings.stride * patch_px))
         corners = places(level.size, patch_px, stride_px, device=canvas.image.device)
+        # On flat ground all patches choose the same atom: on a regular grid that would be a weave.
+        draws = Draws(settings.seed).stream(f"corners of {patch_px} px at level {level.number}", number)
+        by_px = (patch_px - stride_px) // 2
+        corners = scattered(corners, level.size, patch_px, by_px=by_px, stream=draws)
         patches = patches_at(canvas.image, corners, patch_px)
         gain = (min(settings.least_gain * settings.strength, settings.most_gain), settings.most_gain)
         codes = pursue(

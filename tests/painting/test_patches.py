@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from ganstyle.painting.dictionary import build_dictionary
 from ganstyle.painting.overlap import LEAST_DISTANCE, blend_patches
-from ganstyle.painting.patches import patches_at, patches_of, places
+from ganstyle.painting.patches import patches_at, patches_of, places, scattered
 
 
 def noise(height: int, width: int, seed: int = 0) -> Tensor:
@@ -87,3 +88,18 @@ def test_a_stray_patch_counts_little_and_rounds_lower_the_sum() -> None:
     assert robust(blended[1]) <= 1.01 * robust(blended[0])
     assert robust(blended[0]) < robust(start)
     assert robust(blended[2]) < robust(plain)
+
+
+@pytest.mark.parametrize(("patch_px", "stride_px"), [(9, 5), (13, 8), (21, 13), (5, 5), (5, 1)])
+def test_scattered_patches_still_cover_every_pixel(patch_px: int, stride_px: int) -> None:
+    size, stream = (60, 83), np.random.default_rng(0)
+    regular = places(size, patch_px, stride_px)
+    by_px = (patch_px - stride_px) // 2
+    moved = scattered(regular, size, patch_px, by_px=by_px, stream=stream)
+    assert int((moved - regular).abs().max()) == by_px
+    covered = np.zeros(size, bool)
+    for top, left in moved.tolist():
+        assert 0 <= top <= size[0] - patch_px
+        assert 0 <= left <= size[1] - patch_px
+        covered[top : top + patch_px, left : left + patch_px] = True
+    assert covered.all()

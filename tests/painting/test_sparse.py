@@ -165,3 +165,15 @@ def test_edges_against_the_slow_way() -> None:
     assert float(edge_strength(torch.zeros(1, 3, 9, 9)).max()) == 0
     faint = 0.001 * torch.randn(1, 3, 30, 30, generator=torch.Generator().manual_seed(0))
     assert float(edge_strength(faint).max()) < 0.1  # noise is no edge
+
+
+def test_flat_ground_gets_no_weave() -> None:
+    """Where all patches choose the same atom, a regular grid of them would be seen as lines in the spectrum."""
+    style = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(3)) * 0.4 - 0.2
+    settings = SparseSettings(levels=1, finest_sizes_px=(9,), rounds=1, content_weight=0, flat_weight=0)
+    made = SparseStylizer(style, settings, say=lambda _: None).stylize(torch.zeros(1, 3, 90, 90)).image
+    grey = made[0].mean(0) - made.mean()
+    assert grey.std() > 0.01
+    power = torch.fft.rfft2(grey[:85, :85]).abs().square()
+    # Its strongest frequency, against all: patches 5 px apart would put most of the power on multiples of 1/5.
+    assert float(power.max() / power.sum()) < 0.1
