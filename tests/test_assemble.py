@@ -166,7 +166,7 @@ def test_a_new_generator_is_one_line_in_a_table(monkeypatch: pytest.MonkeyPatch)
             super().__init__()
             self.layer = nn.Conv2d(3, 3, 2 * depth + 1, padding=depth)
 
-    monkeypatch.setitem(GENERATORS, "small", Small)  # type: ignore[arg-type]
+    monkeypatch.setitem(GENERATORS, "small", Small)
     method = build_method(check_config(values(generator={"name": "small", "depth": 2})))
     assert isinstance(method.networks["generator_ab"], Small)
     assert not isinstance(method.networks["generator_ab"], ResNetGenerator)

@@ -106,20 +106,25 @@ def one_thread() -> Iterator[None]:
 class Whole:
     """A run that was never interrupted, and the pictures that it was trained on."""
 
+    recipe: str
     pictures: Path
     tensors: dict[str, torch.Tensor]
     rows: list[dict[str, Any]]
 
     def words(self, **changes: str) -> list[str]:
-        return tiny.words(self.pictures, tiny.EXACT | changes)
+        return tiny.words(self.pictures, tiny.EXACT_OF[self.recipe] | changes)
+
+
+def trained_whole(recipe: str, folder: Path) -> Whole:
+    tiny.data(folder)
+    torch.set_num_threads(1)
+    train_recipe(recipe, tiny.words(folder, tiny.EXACT_OF[recipe]), run=folder / "run")
+    return Whole(recipe, folder, tiny.checkpoint_tensors(folder / "run", STEPS), losses(folder / "run"))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    folder = tiny.data(tmp_path_factory.mktemp("whole"))
-    torch.set_num_threads(1)
-    train_recipe(tiny.RECIPE, tiny.words(folder, tiny.EXACT), run=folder / "run")
-    return Whole(folder, tiny.checkpoint_tensors(folder / "run", STEPS), losses(folder / "run"))
+    return trained_whole(tiny.RECIPE, tmp_path_factory.mktemp("whole"))
 
 
 def losses(run: Path) -> list[dict[str, Any]]:
@@ -130,9 +135,11 @@ def losses(run: Path) -> list[dict[str, Any]]:
     ]
 
 
-def ended(script: str, arguments: list[object], words: list[str], run: Path) -> subprocess.CompletedProcess[str]:
+def ended(
+    script: str, arguments: list[object], words: list[str], run: Path, recipe: str = tiny.RECIPE
+) -> subprocess.CompletedProcess[str]:
     """Train in a process of its own under one of the scripts."""
-    command = [sys.executable, "-c", script, *map(str, arguments), "train", tiny.RECIPE, *words, "--run", str(run)]
+    command = [sys.executable, "-c", script, *map(str, arguments), "train", recipe, *words, "--run", str(run)]
     return subprocess.run(
         command,
         env=tiny.environment(run.parent / "cache"),
@@ -189,6 +196,33 @@ def test_killed_at_step_5_and_resumed(whole: Whole, tmp_path: Path) -> None:
     train_recipe(tiny.RECIPE, whole.words(), run=run, say=said.append)
     assert "going on from step 3" in said
     assert not any("bit for bit" in line for line in said)
+    assert_equal(run, whole)
+
+
+# What each of the other methods has beside CycleGAN's: heads, with an Adam of their own in DCL, and places drawn anew.
+OTHERS = {
+    "cut-lite": ("networks.heads.", "ema.ab."),
+    "fastcut-lite": ("networks.heads.", "ema.ab."),
+    "dcl-lite": ("networks.heads_b.", "ema.ba."),
+}
+
+
+def test_all_methods_are_here() -> None:
+    assert {tiny.RECIPE, *OTHERS} == set(tiny.EXACT_OF)
+
+
+@pytest.mark.parametrize(
+    "recipe", ["cut-lite", *(pytest.param(each, marks=pytest.mark.slow) for each in list(OTHERS)[1:])]
+)
+def test_another_method_killed_at_step_5_and_resumed(recipe: str, tmp_path: Path) -> None:
+    whole, run = trained_whole(recipe, tmp_path / "whole"), tmp_path / "run"
+    for part in OTHERS[recipe]:
+        assert any(name.startswith(part) for name in whole.tensors), part
+    assert [name for name in whole.tensors if "exp_avg_sq" in name]
+    process = ended(AT_A_STEP, [9, 1, 5], whole.words(), run, recipe)
+    assert process.returncode == -9, process.stderr
+    assert saved(run) == [3]
+    train_recipe(recipe, whole.words(), run=run)
     assert_equal(run, whole)
 
 
@@ -300,14 +334,15 @@ def test_killed_at_random_times_again_and_again(whole: Whole, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # three processes that each compile
-def test_compiled(whole: Whole, tmp_path: Path) -> None:
-    words = whole.words(**{"training.compile": "true"})
-    process = ended(AT_A_STEP, [9, 1, 99], words, tmp_path / "whole")
+@pytest.mark.parametrize("recipe", list(tiny.EXACT_OF))
+def test_compiled(recipe: str, tmp_path: Path) -> None:
+    words = tiny.words(tiny.data(tmp_path / "pictures"), {**tiny.EXACT_OF[recipe], "training.compile": "true"})
+    process = ended(AT_A_STEP, [9, 1, 99], words, tmp_path / "whole", recipe)
     assert process.returncode == 0, process.stderr
     if "no compiler that works here" in process.stderr:
         pytest.skip("no compiler that works here")
     assert "compiled" in process.stderr
-    assert ended(AT_A_STEP, [9, 1, 5], words, tmp_path / "killed").returncode == -9
+    assert ended(AT_A_STEP, [9, 1, 5], words, tmp_path / "killed", recipe).returncode == -9
     assert saved(tmp_path / "killed") == [3]
     code, said = tiny.finish(["train", "--resume", str(tmp_path / "killed")], tmp_path / "cache")
     assert code == 0, said

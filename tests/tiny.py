@@ -61,6 +61,18 @@ EXACT = {
     "evaluate.every": "2",
 }
 
+# A tiny generator has few layers, and a tiny image few places.
+PATCHES = {"method.nce_layers": "[image, down_1, block_1]", "method.patches": "9", "method.head_width": "4"}
+
+# The same for every method: what is not of CycleGAN, and what a tiny run of each needs.
+WITHOUT_POOL = {key: value for key, value in EXACT.items() if key != "method.pool_size"}
+EXACT_OF = {
+    RECIPE: EXACT,
+    "cut-lite": {**WITHOUT_POOL, **PATCHES},
+    "fastcut-lite": {**WITHOUT_POOL, **PATCHES},
+    "dcl-lite": {**WITHOUT_POOL, **PATCHES},
+}
+
 
 def picture(height: int, width: int, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -88,11 +100,18 @@ def words(folder: Path, changes: Mapping[str, str] | None = None) -> list[str]:
     return [f"{key}={value}" for key, value in {**TINY, **places, **(changes or {})}.items()]
 
 
-def train(folder: Path, changes: Mapping[str, str] | None = None, *, run: str = "run", **options: Any) -> Outcome:
-    """Train the tiny recipe in this process, in `folder/run`; the pictures are made if need be."""
+def train(
+    folder: Path,
+    changes: Mapping[str, str] | None = None,
+    *,
+    run: str = "run",
+    recipe: str = RECIPE,
+    **options: Any,
+) -> Outcome:
+    """Train a tiny recipe in this process, in `folder/run`; the pictures are made if need be."""
     if not (folder / "a").is_dir():
         data(folder)
-    return train_recipe(RECIPE, words(folder, changes), run=folder / run, **options)
+    return train_recipe(recipe, words(folder, changes), run=folder / run, **options)
 
 
 def environment(cache: Path) -> dict[str, str]:

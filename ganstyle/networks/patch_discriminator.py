@@ -92,8 +92,9 @@ class PatchDiscriminator(nn.Module):
             relu=nn.LeakyReLU(NEGATIVE_SLOPE),
             **_blur(antialiased),
         )
-        halving = [_stage(*pair, norm, halves=True, antialiased=antialiased) for pair in list(pairwise(widths))[:-1]]
-        self.middle = nn.Sequential(*halving, _stage(*widths[-2:], norm, halves=False, antialiased=antialiased))
+        *halving, (narrow, wide) = pairwise(widths)
+        stages = [_stage(*pair, norm=norm, halves=True, antialiased=antialiased) for pair in halving]
+        self.middle = nn.Sequential(*stages, _stage(narrow, wide, norm=norm, halves=False, antialiased=antialiased))
         self.last = nn.Conv2d(widths[-1], 1, KERNEL_PX, padding=1)
         windows = windows_of(self)
         self.receptive_field_px = receptive_field_px(windows)
@@ -116,7 +117,7 @@ class PatchDiscriminator(nn.Module):
         return scores
 
 
-def _stage(in_channels: int, out_channels: int, norm: NormName, *, halves: bool, antialiased: bool) -> nn.Sequential:
+def _stage(in_channels: int, out_channels: int, *, norm: NormName, halves: bool, antialiased: bool) -> nn.Sequential:
     stride = 2 if halves and not antialiased else 1
     return named(
         conv=nn.Conv2d(in_channels, out_channels, KERNEL_PX, stride=stride, padding=1, bias=needs_bias(norm)),

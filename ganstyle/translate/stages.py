@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ganstyle.base.errors import UserError
 from ganstyle.networks.blocks import BatchNorm, BlurDown, BlurUp, InstanceNorm, NoNorm, ResidualBlock
 from ganstyle.networks.dropout import SampleDropout
-from ganstyle.networks.generators import ResNetGenerator, extend
+from ganstyle.networks.generators import ResNetGenerator
+from ganstyle.networks.sizes import extend
 from ganstyle.translate.maps import Geometry, Layered, Map, Picture, Pointwise
 
 

@@ -13,7 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganstyle.base.errors import UserError
 from ganstyle.networks.blocks import NormName, UpsamplingName
-from ganstyle.networks.generators import GENERATORS, ResNetGenerator, extend
+from ganstyle.networks.generators import GENERATORS, ResNetGenerator
+from ganstyle.networks.sizes import extend
+from ganstyle.networks.unet import UNetGenerator
 
 UPSAMPLES = get_args(UpsamplingName)
 
@@ -255,7 +257,7 @@ def test_other_channel_counts_are_refused() -> None:
 
 
 def test_the_table_is_built_from_checked_annotations() -> None:
-    assert {"resnet": ResNetGenerator} == GENERATORS
+    assert {"resnet": ResNetGenerator, "unet": UNetGenerator} == GENERATORS
     hints = get_type_hints(ResNetGenerator.__init__, include_extras=True)
     assert TypeAdapter(hints["width"]).validate_python(64) == 64
     wrong = {"width": 0, "blocks": 0, "halvings": 6, "norm": "layer", "upsample": "x", "dropout": 1.0, "gain": 0.0}

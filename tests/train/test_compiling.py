@@ -70,7 +70,15 @@ def test_arithmetic_grows_with_the_images() -> None:
 
 @pytest.mark.parametrize(
     ("name", "crop_px", "steps", "pays"),
-    [("demo", 64, 2500, False), ("cyclegan-lite", 128, 20000, True), ("cyclegan", 256, 266_800, True)],
+    [
+        ("demo", 64, 2500, False),
+        ("cyclegan-lite", 128, 20000, True),
+        ("cut-lite", 128, 20000, True),
+        ("fastcut-lite", 128, 20000, True),
+        ("dcl-lite", 128, 20000, True),
+        ("cyclegan", 256, 266_800, True),
+        ("cut", 256, 533_600, True),
+    ],
 )
 def test_the_recipes(rate: None, name: str, crop_px: int, steps: int, pays: bool) -> None:
     found = judge(recipe(name), CPU, "float32", steps=steps, batch_size=1, crop_px=crop_px)
@@ -107,7 +115,9 @@ def test_a_long_run_is_not_surely_short() -> None:
     assert surely_short(recipe("cyclegan-lite"), COSTS["cpu"], steps=1, **sizes)
 
 
-@pytest.mark.parametrize(("name", "crop_px"), [("demo", 64), ("cyclegan-lite", 128)])
+@pytest.mark.parametrize(
+    ("name", "crop_px"), [("demo", 64), *((f"{name}-lite", 128) for name in ("cyclegan", "cut", "fastcut", "dcl"))]
+)
 def test_the_bound_is_above_what_is_counted(name: str, crop_px: int) -> None:
     method = recipe(name)
     weights = sum(weight.numel() for network in method.networks.values() for weight in network.parameters())
