@@ -5,45 +5,153 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from ganstyle.base.errors import UserError, printable
 from ganstyle.cli.app import Device, app
+from ganstyle.cli.progress import reading
 from ganstyle.tracking.console import say
+
+SETS, PAIRS = "Of folders", "Of pairs"
+OURS, MOST = "ganstyle", 10_000  # as the verb has them, which imports torch
 
 
 @app.command()
 def evaluate(  # noqa: PLR0917 - Typer takes the arguments' order from here
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="CONTENT STYLE OUTPUT, three for each pair.", show_default=False),
+        typer.Argument(
+            metavar="FAKE REAL",
+            help="A folder of outputs and one of real images of the style. With --compare: A B REAL. With --pair: "
+            "files CONTENT STYLE OUTPUT, three for each pair.",
+            show_default=False,
+        ),
     ],
-    pair: Annotated[bool, typer.Option("--pair", help="Each output is one photo in the look of one picture.")] = False,
-    features: Annotated[
-        str | None, typer.Option(help="The VGG whose held-out layers are compared.", show_default=False)
+    source: Annotated[
+        Path | None,
+        typer.Option(help="The photos, by the same names: how much is kept.", show_default=False, rich_help_panel=SETS),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="The file of its weights.", show_default=False)] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="What outputs should be, by the same names.", show_default=False, rich_help_panel=SETS),
+    ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            help="The style images trained on: are outputs copies of them?", show_default=False, rich_help_panel=SETS
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Whether outputs A are better than B.", rich_help_panel=SETS)
+    ] = False,
+    protocol: Annotated[
+        str,
+        typer.Option(help="ganstyle, cut, clean-fid or torch-fidelity: whose way.", rich_help_panel=SETS),
+    ] = OURS,
+    most: Annotated[int, typer.Option("--max", min=2, help="Images of a folder at most.", rich_help_panel=SETS)] = MOST,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option("--skip-unreadable", help="Leave out images that cannot be read.", rich_help_panel=SETS),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the resamples.", rich_help_panel=SETS)] = 0,
+    pair: Annotated[
+        bool,
+        typer.Option("--pair", help="Each output is one photo in the look of one picture.", rich_help_panel=PAIRS),
+    ] = False,
+    features: Annotated[
+        str | None,
+        typer.Option(help="The VGG whose held-out layers are compared.", show_default=False, rich_help_panel=PAIRS),
+    ] = None,
     inception: Annotated[
         Path | None,
-        typer.Option(help="The file of FID's Inception, for SIFID; torch's cache by default.", show_default=False),
+        typer.Option(
+            help="The file of FID's Inception, for SIFID; torch's cache by default.",
+            show_default=False,
+            rich_help_panel=PAIRS,
+        ),
     ] = None,
-    size: Annotated[int, typer.Option(min=32, help="Larger outputs are measured at this longer side.")] = 1024,
-    style_scale: Annotated[float, typer.Option(help="The one that the outputs were made with.")] = 1.0,
+    size: Annotated[
+        int, typer.Option(min=32, help="Larger outputs are measured at this longer side.", rich_help_panel=PAIRS)
+    ] = 1024,
+    style_scale: Annotated[
+        float, typer.Option(help="The one that the outputs were made with.", rich_help_panel=PAIRS)
+    ] = 1.0,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of folders: a file of Inception or of a VGG, `inception` (fetched) or `random`; by default Inception "
+            "where it is, else the random network. Of pairs: the VGG's file.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers there too.", show_default=False)
     ] = None,
 ) -> None:
-    """Measure how much of the photo and how much of the picture's look an output has.
+    """Measure a folder of outputs against real images, or an output of one photo and one picture.
 
-    Beside each output stand the same measures of the photo itself and of the photo in the picture's colours.
+    Folders: KID and FID, precision and recall, what is kept of the photos, copies of training images; --compare says
+    whether one model's outputs are better than another's. Pairs: beside each output stand the same measures of the
+    photo itself and of the photo in the picture's colours.
     """
-    if not pair:
-        raise UserError("evaluate measures pairs: ganstyle evaluate --pair CONTENT STYLE OUTPUT ...")
-    from ganstyle.base.files import write_text  # noqa: PLC0415
+    if as_json is not None:
+        _check_place(as_json)
+    of_two = {"--source": source, "--truth": truth, "--train": train, "--protocol": protocol != OURS}
+    of_sets = {"--max": most != MOST, "--seed": seed != 0, "--skip-unreadable": skip_unreadable}
+    of_pairs = {"--features": features, "--inception": inception}
+    options: dict[str, Any] = {"device": device, "most": most, "seed": seed, "skip_unreadable": skip_unreadable}
+    if pair:
+        _refuse("--pair", **of_two, **of_sets, **{"--compare": compare})
+        found = _pairs(files, features, weights, inception, device=device, size=size, style_scale=style_scale)
+    elif compare:
+        _refuse_count(files, 3, "--compare takes three folders: A B REAL")
+        _refuse("--compare", **of_two, **of_pairs)
+        found = _compared(files, weights, **options)
+    else:
+        _refuse_count(
+            files, 2, "give FAKE REAL, --compare A B REAL, or files: ganstyle evaluate --pair CONTENT STYLE OUTPUT"
+        )
+        _refuse("two folders", **of_pairs)
+        found = _sets(files, weights, source=source, truth=truth, train=train, protocol=protocol, **options)
+    if as_json is not None:
+        from ganstyle.base.files import write_text  # noqa: PLC0415
+
+        write_text(as_json, json.dumps(found, indent=2) + "\n")
+
+
+def _check_place(file: Path) -> None:
+    """Before all the work, whether a file can be there at all."""
+    if file.is_dir():
+        raise UserError(f"--json: {file} is a folder; expected a file to write")
+    if not file.parent.is_dir():
+        raise UserError(f"--json: the folder {file.parent} is not there; make it first")
+
+
+def _refuse_count(files: list[Path], count: int, line: str) -> None:
+    if len(files) != count:
+        raise UserError(f"got {len(files)} paths: {line}")
+
+
+def _refuse(beside: str, **given: object) -> None:
+    foreign = [name for name, value in given.items() if value]
+    if foreign:
+        raise UserError(f"{', '.join(foreign)}: has no meaning with {beside}; leave it out")
+
+
+def _pairs(
+    files: list[Path],
+    features: str | None,
+    weights: Path | None,
+    inception: Path | None,
+    *,
+    device: str,
+    size: int,
+    style_scale: float,
+) -> dict[str, Any]:
     from ganstyle.verbs.evaluate import evaluate_pairs, mean_rows, triples_of  # noqa: PLC0415 - imports torch
 
     triples = triples_of(files)
@@ -66,8 +174,27 @@ def evaluate(  # noqa: PLR0917 - Typer takes the arguments' order from here
         _print(f"{triple.content.name} in the look of {triple.style.name}: {triple.output.name}", own)
     if len(triples) > 1:
         _print(f"mean of {len(triples)} pairs", means)
-    if as_json is not None:
-        write_text(as_json, json.dumps({"pairs": rows, "mean": means}, indent=2) + "\n")
+    return {"pairs": rows, "mean": means}
+
+
+def _sets(files: list[Path], weights: Path | None, **options: Any) -> dict[str, Any]:
+    from ganstyle.cli.score_tables import print_sets  # noqa: PLC0415
+    from ganstyle.verbs.evaluate_sets import evaluate_sets  # noqa: PLC0415 - imports torch
+
+    with reading() as watch:
+        found = evaluate_sets(files[0], files[1], weights=str(weights or "auto"), say=say, watch=watch, **options)
+    print_sets(found)
+    return found
+
+
+def _compared(files: list[Path], weights: Path | None, **options: Any) -> dict[str, Any]:
+    from ganstyle.cli.score_tables import print_comparison  # noqa: PLC0415
+    from ganstyle.verbs.evaluate_sets import compare_sets  # noqa: PLC0415 - imports torch
+
+    with reading() as watch:
+        found = compare_sets(*files, weights=str(weights or "auto"), say=say, watch=watch, **options)
+    print_comparison(found)
+    return found
 
 
 def _print(title: str, scores: Mapping[str, Mapping[str, float]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -9,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -87,3 +90,22 @@ class PhotoProgress:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for folders that are read one after the other, on a terminal; nothing elsewhere.
+
+    Gives what is to be told a folder, how many of its images are done, and of how many.
+    """
+    console = error_console()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def watch(folder: str, done: int, of: int) -> None:
+            if folder not in bars:
+                bars[folder] = progress.add_task(escape(printable(folder)[-NAME_LENGTH:]), total=of)
+            progress.update(bars[folder], completed=done)
+
+        yield watch

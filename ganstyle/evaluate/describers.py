@@ -83,7 +83,7 @@ def describer(weights: str, device: torch.device) -> Describer:
 def _random(device: torch.device) -> Describer:
     network = RandomFeatures()
     statement = (
-        f"scores are made with a fixed random network: {WITHIN}; evaluate.weights=inception gives those of publications"
+        f"scores are made with a fixed random network: {WITHIN}; the weights 'inception' give those of publications"
     )
     return _describer("random network", statement, network, device, minimum_px=network.minimum_px)
 
@@ -95,7 +95,7 @@ def _from_file(path: Path, device: torch.device) -> Describer:
     layout = vgg_layout(weights)
     if layout is None:
         raise UserError(
-            f"evaluate.weights: {path} holds another network (its first tensor is '{next(iter(weights), 'none')}'); "
+            f"{path} holds another network (its first tensor is '{next(iter(weights), 'none')}'); "
             "expected the Inception of FID, torchvision's VGG-19 or the light VGG-19"
         )
     statement = f"scores are made with {layout.name}, not with the Inception of publications: {WITHIN}"

@@ -67,11 +67,24 @@ def kernel_distance_deviation(
     such pairs are what the unbiased estimator leaves out.
     Raises as `kernel_distance` does.
     """
-    kernels = _kernels(features_x, features_y)
-    count_x, count_y = kernels[2].shape
+    counts = draw_resamples(len(features_x), len(features_y), stream, resamples=resamples)
+    return float(np.std(kernel_distance_resampled(features_x, features_y, *counts), ddof=1))
+
+
+def draw_resamples(
+    count_x: int, count_y: int, stream: np.random.Generator, *, resamples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """How often each image of two sets is drawn in each resample: (R, N) and (R, M)."""
     draws = [(_draw_counts(count_x, stream), _draw_counts(count_y, stream)) for _ in range(resamples)]
     counts_x, counts_y = (np.stack(counts) for counts in zip(*draws, strict=True))
-    return float(np.std(_squared_mmd(*kernels, counts_x, counts_y), ddof=1))
+    return counts_x, counts_y
+
+
+def kernel_distance_resampled(
+    features_x: np.ndarray, features_y: np.ndarray, counts_x: np.ndarray, counts_y: np.ndarray
+) -> np.ndarray:
+    """`kernel_distance` of each resample (R,) that `draw_resamples` drew; raises as `kernel_distance` does."""
+    return _squared_mmd(*_kernels(features_x, features_y), counts_x, counts_y)
 
 
 def enough_for_frechet(count: int, dimensions: int) -> bool:

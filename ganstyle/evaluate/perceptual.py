@@ -20,6 +20,7 @@ from ganstyle.networks.inception import Inception
 from ganstyle.networks.weight_files import hub_file, is_published
 
 ALEXNET = AlexNet_Weights.IMAGENET1K_V1.url
+SSIM_MINIMUM_PX = 11  # its window
 LPIPS_MINIMUM_PX = 64  # what AlexNet's strides leave a place of
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
@@ -51,6 +52,31 @@ def grey_lpips(device: torch.device) -> Distance:
         return found
 
     return distance
+
+
+def ssim(device: torch.device) -> Distance:
+    """SSIM of two pictures, uint8 (H, W, 3) of one size, in [-1, 1]; NaN under 11 px.
+
+    Source: Wang et al. 2004, "Image Quality Assessment", equation 13, on levels of 0 to 1, as torchmetrics has it.
+
+    Raises:
+        UserError: torchmetrics is not installed.
+    """
+    if importlib.util.find_spec("torchmetrics") is None:
+        raise UserError("torchmetrics is not installed: pip install 'ganstyle[evaluate]'")
+    from torchmetrics.functional.image import (  # noqa: PLC0415 - an extra
+        structural_similarity_index_measure as similarity,
+    )
+
+    def measure(picture: np.ndarray, other: np.ndarray) -> float:
+        if min(picture.shape[:2]) < SSIM_MINIMUM_PX:
+            return math.nan
+        one, two = ((to_tensor(each, device) + 1) / 2 for each in (picture, other))
+        found = similarity(one, two, data_range=1.0)
+        assert isinstance(found, Tensor)
+        return float(found)
+
+    return measure
 
 
 def single_image_frechet(inception: Inception, device: torch.device) -> Distance:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +47,43 @@ class Inception(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             return self.network(pixels)[0]
 
+    @torch.no_grad()
+    def of_levels(self, levels: Tensor) -> Tensor:
+        """Describe images that are resized already: float levels 0 to 255, (N, 3, 299, 299), not rounded."""
+        assert levels.shape[1:] == (3, SIDE_PX, SIDE_PX), levels.shape
+        with torch.autocast(levels.device.type, enabled=False):
+            maps = (levels.float() - 128) / 128
+            for name in LAYERS:
+                maps = self.network.get_submodule(name)(maps)
+            return maps.flatten(1)
+
+
+LAYERS = (
+    *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2"),
+    *("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
+    *("Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool"),
+)
+SIDE_PX = 299
+
+
+def published_distances(fake: np.ndarray, real: np.ndarray, *, subsets: int, subset_size: int) -> dict[str, float]:
+    """KID and FID of features (N, D) and (M, D) by torch-fidelity itself, KID on its random subsets.
+
+    Gives `kid`, `kid_deviation_of_subsets` and `fid`; raises `UserError` where torch-fidelity is missing.
+    """
+    check_installed()
+    from torch_fidelity import metric_fid, metric_kid  # noqa: PLC0415 - an extra
+
+    one, other = torch.from_numpy(fake), torch.from_numpy(real)
+    kid = metric_kid.kid_features_to_metric(one, other, kid_subset_size=subset_size, kid_subsets=subsets, verbose=False)
+    statistics = (metric_fid.fid_features_to_statistics(each) for each in (one, other))
+    fid = metric_fid.fid_statistics_to_metric(*statistics, verbose=False)
+    return {
+        "kid": kid["kernel_inception_distance_mean"],
+        "kid_deviation_of_subsets": kid["kernel_inception_distance_std"],
+        "fid": fid["frechet_inception_distance"],
+    }
+
 
 def is_installed() -> bool:
     """Whether torch-fidelity, which brings the network, is there."""
@@ -83,7 +121,7 @@ def download(url: str = URL) -> Path:
     """
     name = url.rsplit("/", 1)[-1]
     path = hub_file(name)
-    advice = f"put {url} at {path}, give its place with evaluate.weights=PATH, or use evaluate.weights=random"
+    advice = f"put {url} at {path}, give its place (evaluate.weights=PATH, --weights PATH), or use random for it"
     download_file(url, path, name.removesuffix(".pth").rsplit("-", 1)[-1], advice)
     return path
 
