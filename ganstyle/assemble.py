@@ -10,6 +10,7 @@ from torch import nn
 
 from ganstyle.base.config import Config, parse_config
 from ganstyle.base.draws import stream_seed
+from ganstyle.base.errors import UserError
 from ganstyle.base.keys import DataConfig
 from ganstyle.base.tables import build, check_spec, full_spec
 from ganstyle.data.augment import check_augment
@@ -17,9 +18,8 @@ from ganstyle.methods.cut import CUT
 from ganstyle.methods.cyclegan import CycleGAN
 from ganstyle.methods.dcl import DCL
 from ganstyle.methods.method import Method
-from ganstyle.networks.discriminators import DISCRIMINATORS
+from ganstyle.networks.discriminators import DISCRIMINATORS, Discriminator, discriminator_mistakes, settled
 from ganstyle.networks.generators import GENERATORS
-from ganstyle.networks.patch_discriminator import PatchDiscriminator
 
 METHODS: dict[str, Callable[..., Method]] = {"cyclegan": CycleGAN, "cut": CUT, "dcl": DCL}
 
@@ -37,13 +37,15 @@ def spec_mistakes(values: Mapping[str, Any]) -> list[str]:
     sections: Sequence[tuple[str, Mapping[str, Callable[..., Any]], Sequence[str]]] = (
         ("method", METHODS, GIVEN),
         ("generator", GENERATORS, ()),
-        ("discriminator", DISCRIMINATORS, ()),
     )
     mistakes = []
     for key, table, given in sections:
         spec = values.get(key, Config.model_fields[key].default)
         if isinstance(spec, Mapping):
             mistakes += check_spec(table, spec, path=key, given=given)
+    discriminator = values.get("discriminator")
+    if isinstance(discriminator, Mapping):
+        mistakes += discriminator_mistakes(discriminator)
     data = values.get("data")
     augment = data.get("augment") if isinstance(data, Mapping) else None
     if isinstance(augment, list):
@@ -59,15 +61,30 @@ def _size_mistakes(values: Mapping[str, Any]) -> list[str]:
     spec = values.get("discriminator", Config.model_fields["discriminator"].default)
     if not isinstance(spec, Mapping):  # a mistake of the fixed keys
         return []
-    with torch.device("meta"):
-        discriminator = build(DISCRIMINATORS, spec, path="discriminator")
-    if (
-        isinstance(crop_px, int)
-        and isinstance(discriminator, PatchDiscriminator)
-        and crop_px < discriminator.minimum_px
-    ):
+    try:
+        with torch.device("meta"):
+            discriminator = build(DISCRIMINATORS, spec, path="discriminator")
+    except UserError as error:  # a file of weights that is not there, or not one
+        return [f"discriminator: {error}"]
+    if isinstance(crop_px, int) and isinstance(discriminator, Discriminator) and crop_px < discriminator.minimum_px:
         return [f"data.crop_px: got {crop_px}, expected at least {discriminator.minimum_px} for this discriminator"]
     return []
+
+
+def settle(config: Config, say: Callable[[str], None]) -> Config:
+    """The config with what it leaves to the machine decided, once for a whole run: which frozen weights are used.
+
+    Args:
+        config: a sound one.
+        say: told who is left out for want of weights, in one line.
+
+    Raises:
+        UserError: weights that cannot be done without are not there and not to be had.
+    """
+    try:
+        return config.model_copy(update={"discriminator": settled(config.discriminator, say)})
+    except UserError as error:
+        raise UserError(f"discriminator: {error}") from error
 
 
 def build_method(config: Config) -> Method:

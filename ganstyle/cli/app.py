@@ -53,11 +53,18 @@ Words = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Change keys of the recipe.", show_default=False)
 ]
 Model = Annotated[
-    str, typer.Option(help="A run's folder or an exported file (.safetensors, .onnx).", show_default=False)
+    str,
+    typer.Option(
+        help="A run's folder, an exported file (.safetensors, .onnx) or a CycleGAN or CUT checkpoint (.pth).",
+        show_default=False,
+    ),
 ]
-Way = Annotated[Direction | None, typer.Option(help="ab or ba; a run's default is ab.", show_default=False)]
+Way = Annotated[
+    Direction | None, typer.Option(help="ab or ba; by default what its file says, else ab.", show_default=False)
+]
 Which = Annotated[
-    str | None, typer.Option(help="best, latest or a step; best if there is one, else latest.", show_default=False)
+    str | None,
+    typer.Option(help="best, latest or a step (epoch); best if there is one, else latest.", show_default=False),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="The newest weights instead of their average (EMA).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps or cuda:N.")]

@@ -22,11 +22,20 @@ def train(
         typer.Argument(metavar="CONFIG", help="A recipe's name (cyclegan-lite) or a YAML file.", show_default=False),
     ] = None,
     words: Words = None,
+    *,
     run: Annotated[
         Path | None, typer.Option(help="The run's folder; runs/NAME by default.", show_default=False)
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder.", show_default=False)] = None,
     new: Annotated[bool, typer.Option("--new", help="Take a fresh folder, never go on with a run.")] = False,
+    init_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[ab=]MODEL",
+            help="Start from this model's weights: latest_net_G_A.pth, ab=FILE, ba=FILE; may be given twice.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a style model between two folders of images.
 
@@ -39,12 +48,14 @@ def train(
     if resume is not None:
         if run is not None or new:
             raise UserError("--resume names the run's folder already: leave out --run and --new")
+        if init_from:
+            raise UserError("--resume goes on from the run's own weights: leave out --init-from")
         # After --resume there is no recipe, so the first word may be a key=value too.
         _end_of_training(resume_run(resume, [*([recipe] if recipe else []), *(words or [])]))
     elif recipe is None:
         raise UserError("missing CONFIG: a recipe's name such as cyclegan-lite, or --resume RUN")
     else:
-        _end_of_training(train_recipe(recipe, words or [], run=run, new=new))
+        _end_of_training(train_recipe(recipe, words or [], run=run, new=new, init_from=init_from or []))
 
 
 def _end_of_training(outcome: Outcome) -> None:

@@ -235,7 +235,12 @@ def compare(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="A run's folder or a CycleGAN or CUT checkpoint (.pth).", show_default=False
+        ),
+    ],
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="The file to write: .safetensors, or .onnx.", show_default=False)
     ],
@@ -243,8 +248,8 @@ def export(
     checkpoint: Which = None,
     raw: Raw = False,
 ) -> None:
-    """Write one direction of a run as one file that says itself what it is."""
+    """Write one direction of a model as one file that says itself what it is."""
     from ganstyle.verbs.models import export as export_model  # noqa: PLC0415 - imports torch
 
-    facts = export_model(run, out, direction=direction, checkpoint=checkpoint, raw=raw)
+    facts = export_model(model, out, direction=direction, checkpoint=checkpoint, raw=raw)
     say(f"wrote {out}: {facts}")

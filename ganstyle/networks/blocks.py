@@ -14,7 +14,7 @@ from ganstyle.base.errors import UserError
 from ganstyle.networks.dropout import SampleDropout
 
 NormName = Literal["instance", "batch", "none"]
-UpsamplingName = Literal["transposed", "resize", "antialiased"]
+UpsamplingName = Literal["transposed", "resize", "antialiased", "blurred_down", "blurred_up"]
 IMAGE_CHANNELS = 3
 
 
@@ -190,6 +190,9 @@ UPSAMPLINGS: dict[str, Resampling] = {
     "transposed": Resampling(down=strided_down, up=transposed_up),
     "resize": Resampling(down=strided_down, up=resized_up),
     "antialiased": Resampling(down=blurred_down, up=blurred_up),
+    # One half of it each, as CUT's code has them for `--no_antialias_up` and for `--no_antialias`.
+    "blurred_down": Resampling(down=blurred_down, up=transposed_up),
+    "blurred_up": Resampling(down=strided_down, up=blurred_up),
 }
 
 

@@ -2,68 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-BITS = 32
-LOW_BITS = 2**BITS - 1
-# Both below 2^31: a product with 32 bits stays within int64, so no arithmetic relies on overflow.
-FIRST_FACTOR, SECOND_FACTOR = 0x21F0AAAD, 0x735A2D97
+from ganstyle.networks.keyed import BITS, KeyedLayer, random_bits
 
 
-def mix(values: Tensor) -> Tensor:
-    """Scramble integers of 32 bits, held in int64, one to one: each bit depends on all.
-
-    Shifts and factors found by search for the least bias (T. Ellis, for C. Wellons's Hash Prospector, 2022).
-    """
-    values = (values ^ (values >> 16)) * FIRST_FACTOR & LOW_BITS
-    values = (values ^ (values >> 15)) * SECOND_FACTOR & LOW_BITS
-    return values ^ (values >> 15)
-
-
-def row_seeds(keys: Tensor, rows: int, place: int) -> tuple[Tensor, Tensor]:
-    """Two unrelated numbers of 32 bits for each row, (rows, 1, 1, 1): row i has sample i mod n and pass i // n.
-
-    Args:
-        keys: int64 (n,), one for each sample.
-        rows: a multiple of n.
-        place: the layer's place among all layers.
-    """
-    assert rows % len(keys) == 0, f"{rows} rows of {len(keys)} samples"
-    passes = torch.arange(rows // len(keys), device=keys.device)[:, None]
-    layer = mix(torch.full_like(keys, place + 1))
-    low, high = keys & LOW_BITS, keys >> BITS & LOW_BITS
-    seeds = [mix(mix(mix(one ^ layer) ^ other) + passes & LOW_BITS) for one, other in ((low, high), (high, low))]
-    first, second = (seed.reshape(rows, 1, 1, 1) for seed in seeds)
-    return first, second
-
-
-def random_bits(keys: Tensor, shape: Sequence[int], place: int) -> Tensor:
-    """32 random bits for each element of (N, C, H, W), in int64: a hash of the row's seeds and of the element's number.
-
-    No generator is read, nothing waits for the device, and a memory layout changes nothing.
-    """
-    rows, *image = shape
-    elements = image[0] * image[1] * image[2]
-    assert elements <= LOW_BITS, f"{elements} elements in an image"
-    first, second = row_seeds(keys, rows, place)
-    bits = torch.arange(elements, device=keys.device).view(1, *image) ^ first
-    # As `mix`, with the second seed in between: two rows whose first seeds are near are not each other's permutation.
-    # The last shift is left out, because the comparison that follows goes by the upper bits.
-    bits = (bits ^ (bits >> 16)) * FIRST_FACTOR & LOW_BITS ^ second
-    return (bits ^ (bits >> 15)) * SECOND_FACTOR & LOW_BITS
-
-
-class SampleDropout(nn.Module):
+class SampleDropout(KeyedLayer):
     """Sets elements of (N, C, H, W) to zero with probability `p` in train mode, and divides the others by 1 - p.
 
-    Once `set_dropout_keys` has given it one key for each of n samples, the mask of row i is a pure function of the
-    key of sample i mod n, of i // n, of the layer and of the element's place: the same on every device, and however
-    the samples are spread over ranks, over parts of a batch, or over passes merged into one. Two passes of a network
-    over the same sample share a mask when they have the same i // n, as its first and its cycled pass do.
+    The mask of row i is what `KeyedLayer` says. Two passes of a network over the same sample share a mask when they
+    have the same i // n, as its first and its cycled pass do.
 
     Without keys it is torch's own dropout. Source: Srivastava et al. 2014.
     """
@@ -72,9 +21,11 @@ class SampleDropout(nn.Module):
         super().__init__()
         assert 0 <= p < 1, p
         self.p = p
-        self.place = 0
-        # No buffer: it is set anew at every step, so it is neither saved nor averaged.
-        self.keys: Tensor | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether it drops anything."""
+        return self.p > 0
 
     def forward(self, images: Tensor) -> Tensor:
         """The images with some elements dropped; themselves in eval mode."""
@@ -88,28 +39,3 @@ class SampleDropout(nn.Module):
     def extra_repr(self) -> str:
         """What `print` shows inside the brackets."""
         return f"p={self.p}"
-
-
-def dropout_layers(networks: Iterable[nn.Module]) -> list[SampleDropout]:
-    """Every layer of these networks that drops anything, in order."""
-    layers = (layer for network in networks for layer in network.modules())
-    return [layer for layer in layers if isinstance(layer, SampleDropout) and layer.p > 0]
-
-
-def set_dropout_keys(layers: Sequence[SampleDropout], keys: Tensor) -> None:
-    """Give the layers the keys of the samples that they see next; the order of the layers tells their masks apart.
-
-    Args:
-        layers: what `dropout_layers` gave for all networks of a method, always in the same order.
-        keys: int64 (n,) on the networks' device, different for every sample and step; read before this returns.
-    """
-    assert keys.dtype == torch.int64, keys.dtype
-    if not layers:
-        return
-    held = layers[0].keys
-    if held is None or held.shape != keys.shape or held.device != keys.device:
-        held = keys.clone()
-    else:
-        held.copy_(keys)  # in place: a CUDA graph reads the address that it was captured with
-    for place, layer in enumerate(layers):
-        layer.keys, layer.place = held, place

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ganstyle.methods.method import Batch, Method
-from ganstyle.networks.dropout import dropout_layers, set_dropout_keys
+from ganstyle.networks.keyed import keyed_layers, set_keys
 from ganstyle.train.checkpoint import Checkpoints
 from ganstyle.train.descend import Optimizers
 from ganstyle.train.ema import MovingAverage
@@ -205,13 +205,13 @@ def step_in_parts(method: Method, batch: Any, optimizers: Optimizers, parts: int
 def _step(method: Method, batch: Batch, optimizers: Optimizers) -> dict[str, Tensor]:
     """One training step, with every draw of the networks keyed by the step and the batch's samples."""
     torch.manual_seed(batch.draws.key("torch", batch.first_sample))  # whatever a network draws from torch itself
-    layers = dropout_layers(method.networks.values())
+    layers = keyed_layers(method.networks.values())
     if layers:
-        set_dropout_keys(layers, _dropout_keys(batch))
+        set_keys(layers, _keys(batch))
     return method.training_step(batch, optimizers)
 
 
-def _dropout_keys(batch: Batch) -> Tensor:
+def _keys(batch: Batch) -> Tensor:
     samples = range(batch.first_sample, batch.first_sample + len(batch.a))
     keys = torch.tensor([batch.draws.key("dropout", sample) for sample in samples])
     # From pinned memory the copy is only enqueued; from ordinary memory the device would be waited for.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ganstyle.data.tensors import to_pixels, to_tensor
+from ganstyle.losses.adversarial import Scores
 from ganstyle.methods.method import Judge
 from ganstyle.train.ema import evaluating
 
@@ -41,9 +42,11 @@ class Probe:
 
     - `judged/b_real`, `judged/b_fake`: its mean score of real images and of fakes, and all its scores;
     - `health/discriminator_loss_b`: its loss as a share of what it would be by chance: 0 when it is always right and
-      sure, 1 when it tells nothing, more when it is wrong;
+      sure, 1 when it tells nothing, more when it is wrong; not there for a loss of which chance says nothing;
     - `health/discriminator_spread_b`: the deviation of all its scores, in units of a score: for least squares 0.5 when
       it is always right and sure, 0 when it scores everything alike.
+
+    Of a discriminator with several maps of scores these are means over the maps, by their weights.
 
     What is not finite is left out. Networks are only borrowed: their modes are put back, and no gradients are made.
 
@@ -81,8 +84,8 @@ class Probe:
                 into = [fake for way, fake in fakes.items() if way[1] == domain]
                 if into:
                     scores = _scores(judge.discriminator, real[domain], into[0])
-                    scalars |= _judged(domain, judge, *scores)
-                    distributions |= _distributions(domain, *scores)
+                    scalars |= _judged(domain, judge, scores)
+                    distributions |= _distributions(domain, scores)
         return Probed({name: number for name, number in scalars.items() if math.isfinite(number)}, distributions)
 
     @contextmanager
@@ -110,22 +113,50 @@ def _pixels(fake: Tensor, cycled: Tensor | None) -> tuple[np.ndarray | None, np.
     return images[0], images[1] if len(images) > 1 else None
 
 
-def _scores(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """All scores of real images and of fakes, float32 (number of scores,), read from the device at once."""
-    of_real, of_fake = discriminator(real).flatten(), discriminator(fake).flatten()
-    read = torch.cat([of_real, of_fake]).float().cpu()
-    return read[: len(of_real)], read[len(of_real) :]
+@dataclass(frozen=True)
+class _Map:
+    """A discriminator's scores on one of its maps, float32 (number of scores,) on the CPU, and the map's weight."""
+
+    weight: float
+    real: Tensor
+    fake: Tensor
 
 
-def _judged(domain: str, judge: Judge, real: Tensor, fake: Tensor) -> dict[str, float]:
-    return {
-        f"judged/{domain}_real": real.mean().item(),
-        f"judged/{domain}_fake": fake.mean().item(),
-        f"health/discriminator_loss_{domain}": judge.loss.discriminator(real, fake).item() / judge.loss.chance,
-        f"health/discriminator_spread_{domain}": torch.cat([real, fake]).std(correction=0).item(),
+def _scores(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[_Map]:
+    """All scores of real images and of fakes, read from the device at once."""
+    of_real, of_fake = _maps(discriminator(real)), _maps(discriminator(fake))
+    flat = [each.flatten().float() for _, each in (*of_real, *of_fake)]
+    read = torch.cat(flat).cpu().split([len(each) for each in flat])
+    pairs = zip(of_real, read[: len(of_real)], read[len(of_real) :], strict=True)
+    return [_Map(weight, reals, fakes) for (weight, _), reals, fakes in pairs]
+
+
+def _maps(scores: Scores) -> list[tuple[float, Tensor]]:
+    return [(1.0, scores)] if isinstance(scores, Tensor) else list(scores)
+
+
+def _judged(domain: str, judge: Judge, maps: Sequence[_Map]) -> dict[str, float]:
+    total = sum(each.weight for each in maps)
+
+    def mean(measure: Callable[[_Map], Tensor]) -> float:
+        return sum(each.weight * measure(each).item() for each in maps) / total
+
+    judged = {
+        f"judged/{domain}_real": mean(lambda each: each.real.mean()),
+        f"judged/{domain}_fake": mean(lambda each: each.fake.mean()),
+        # Map by map: two maps that each give one score everywhere are not spread.
+        f"health/discriminator_spread_{domain}": mean(lambda each: torch.cat([each.real, each.fake]).std(correction=0)),
     }
+    if judge.loss.chance is None:
+        return judged
+    loss = mean(lambda each: judge.loss.discriminator(each.real, each.fake))
+    return judged | {f"health/discriminator_loss_{domain}": loss / judge.loss.chance}
 
 
-def _distributions(domain: str, real: Tensor, fake: Tensor) -> dict[str, np.ndarray]:
-    finite = {f"judged/{domain}_real": real[real.isfinite()], f"judged/{domain}_fake": fake[fake.isfinite()]}
+def _distributions(domain: str, maps: Sequence[_Map]) -> dict[str, np.ndarray]:
+    whole = {
+        f"judged/{domain}_real": torch.cat([each.real for each in maps]),
+        f"judged/{domain}_fake": torch.cat([each.fake for each in maps]),
+    }
+    finite = {name: scores[scores.isfinite()] for name, scores in whole.items()}
     return {name: scores.numpy() for name, scores in finite.items() if len(scores)}

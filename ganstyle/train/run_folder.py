@@ -60,6 +60,10 @@ class Record:
     data: Mapping[str, Any]
     versions: Mapping[str, str]
     evaluation: Mapping[str, str] = field(default_factory=dict)
+    # Section of the config -> its spec, where the machine decided of it what the config leaves open.
+    settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # Direction -> the digest of the weights that its generator began from, where they were not fresh.
+    initial: Mapping[str, str] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -137,12 +141,19 @@ def _record_of(values: Mapping[str, Any]) -> Record:
     hardware = Hardware(**values["hardware"])
     if any(type(getattr(hardware, name)) is not kind for name, kind in get_type_hints(Hardware).items()):
         raise TypeError("hardware")
-    return Record(hardware, data, _texts(values["versions"]), _texts(values.get("evaluation", {})))
+    evaluation, settled = _texts(values.get("evaluation", {})), _specs(values.get("settled", {}))
+    return Record(hardware, data, _texts(values["versions"]), evaluation, settled, _texts(values.get("initial", {})))
 
 
 def _texts(values: Any) -> dict[str, str]:
     if not isinstance(values, dict) or not all(isinstance(each, str) for each in values.values()):
         raise TypeError("expected names and texts")
+    return values
+
+
+def _specs(values: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(values, dict) or not all(isinstance(each, dict) and "name" in each for each in values.values()):
+        raise TypeError("expected specs")
     return values
 
 

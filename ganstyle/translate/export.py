@@ -58,6 +58,16 @@ def read_export(
     return load_weights(generator, weights), spec, facts
 
 
+def is_export(path: Path) -> bool:
+    """Whether a file is, or by its name should be, one that `write_export` wrote; not those of other programs."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError):
+        return path.suffix.lower() == ".safetensors"
+    return str(metadata.get("format", "")).startswith("ganstyle")
+
+
 def _built(path: Path, spec: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]) -> nn.Module:
     try:
         return build(spec)

@@ -26,7 +26,7 @@ from ganstyle.translate.tile_plan import Free, Plan, check_tiles, needs_of, plan
 
 # Peak bytes for each pixel and each channel of the first layer, by the way a generator upsamples; measured as the
 # growth of the process at 768 px with torch 2.15 on the CPU (15-19, 35 and 31), rounded up.
-PEAK_BYTES = {"transposed": 20, "resize": 36, "antialiased": 32}
+PEAK_BYTES = {"transposed": 20, "resize": 36, "antialiased": 32, "blurred_down": 32, "blurred_up": 32}
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from ganstyle.assemble import build_method
-from ganstyle.base.config import Config
+from ganstyle.assemble import build_method, settle
+from ganstyle.base.config import Config, raise_mistakes
 from ganstyle.base.errors import UserError
 from ganstyle.data.cache import Preparation
 from ganstyle.data.domains import Domain, DomainFiles, domain_files, open_domain
 from ganstyle.evaluate.describers import describer
 from ganstyle.evaluate.held_out import check_crop
+from ganstyle.networks.discriminators import all_specs, discriminator_mistakes
 from ganstyle.tracking.tensorboard import check_tensorboard
 from ganstyle.train.compiling import Judgement
 from ganstyle.train.compiling import judge as judge_compilation
@@ -42,12 +43,17 @@ class Plan:
         prints = {f"fingerprint_{side}": domain.fingerprint() for side, domain in self.domains.items()}
         return {**sides, **prints, "steps": self.steps, "decay_from": self.decay_from}
 
+    def settled(self) -> dict[str, Mapping[str, Any]]:
+        """What is recorded of what the machine decided, by section of the config."""
+        return {"discriminator": self.config.discriminator}
+
 
 def check_start(config: Config) -> None:
-    """`UserError` for what keeps a new run from beginning here: devices and folders that are not there."""
+    """`UserError` for what keeps a new run from beginning here: devices, folders and weights that are not there."""
     check_cuda_graphs(available_device(config.device), config.training.cuda_graphs)
     check_watching(config)
     _sides(config)
+    settle(config, lambda _: None)  # images are not prepared, nor is a folder taken, for a run that lacks its weights
 
 
 def check_watching(config: Config) -> None:
@@ -62,7 +68,7 @@ def check_devices(config: Config, count: int) -> None:
     """`UserError` for what does not go with so many processes, or with parts of a batch."""
     training = config.training
     Ranks(count=count).slots(training.batch_size, training.accumulate)
-    norms = (config.generator.get("norm"), config.discriminator.get("norm"))
+    norms = [config.generator.get("norm"), *(spec.get("norm") for spec in all_specs(config.discriminator))]
     if "batch" in norms and (count > 1 or training.accumulate > 1 or training.recompute):
         raise UserError(
             "norm: batch takes its statistics over the whole batch, once a step, which does not go with several "
@@ -119,6 +125,7 @@ def plan_run(
         asked: keys that a resumed run was given anew; of these the hardware is decided again.
         ranks: how many processes train together.
     """
+    config = settled_config(config, record, say)
     steps, decay_from = _length(config, domains, record)
     hardware = replace(_hardware(config, record, asked, say, steps=steps, ranks=ranks), ranks=ranks)
     if record is not None and record.hardware.ranks != ranks:
@@ -126,6 +133,15 @@ def plan_run(
     plan = Plan(config, domains, hardware, steps, decay_from)
     _say_plan(plan, say)
     return plan
+
+
+def settled_config(config: Config, record: Record | None, say: Say) -> Config:
+    """The config as it was settled when the run began, else as the machine settles it now."""
+    spec = record.settled.get("discriminator") if record is not None else None
+    if spec is None:
+        return settle(config, say)
+    raise_mistakes(discriminator_mistakes(spec))
+    return settle(config.model_copy(update={"discriminator": spec}), say)  # its weights may be gone since
 
 
 def _length(config: Config, domains: Mapping[str, Domain], record: Record | None) -> tuple[int, int]:

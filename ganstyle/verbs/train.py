@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from ganstyle.train.run_folder import (
     why_not_exact,
 )
 from ganstyle.train.stop import StopRequest
+from ganstyle.verbs.initial import Sources, began_from, keep_initial, read_initial, refuse_other_initial, words_of
 from ganstyle.verbs.plan import Plan, Say, check_devices, check_start, check_watching, open_domains, plan_run
 from ganstyle.verbs.training import Outcome, Training, build_training, run_training
 from ganstyle.verbs.watching import silent
@@ -37,7 +39,13 @@ if TYPE_CHECKING:
 
 
 def train_recipe(
-    recipe: str, words: Sequence[str] = (), *, run: Path | None = None, new: bool = False, say: Say = say_plainly
+    recipe: str,
+    words: Sequence[str] = (),
+    *,
+    run: Path | None = None,
+    new: bool = False,
+    init_from: Sources = (),
+    say: Say = say_plainly,
 ) -> Outcome:
     """Train a recipe with `key=value` words; the same call again goes on where the run stopped.
 
@@ -48,34 +56,41 @@ def train_recipe(
         words: what to change in it.
         run: the run's folder, else runs/NAME.
         new: never go on with a run that is there; take a fresh folder.
+        init_from: models whose generators a new run starts from, see `read_initial`; `{"ab": path}` for one direction.
         say: told of everything that a person should know, a line at a time.
 
     Raises:
-        UserError: a mistake in the config, the data or the folder.
+        UserError: a mistake in the config, the data, the models or the folder.
         RunFailed: training went wrong; the last good checkpoint is kept.
     """
     values = load_config(recipe, words)
     config = check_config(values)
     path = run if run is not None else Path("runs", config.name)
     folder = RunFolder(fresh_folder(path) if new else path)
+    sources = words_of(init_from)
+    initial = cache(lambda: read_initial(sources, config))
 
     def check() -> None:
         if folder.exists():
             refuse_other_config(folder, folder.config(), values)
+            refuse_other_initial(folder, initial)
         else:
             check_start(config)
+            initial()
 
     def settle(domains: Mapping[str, Domain], ranks: Ranks) -> Plan:
         if folder.exists():
             refuse_other_config(folder, folder.config(), values)
         else:
+            keep_initial(folder, initial(), say)
             folder.write_config(values)
         return plan_run(config, domains, folder.record(), ranks=ranks.count, say=say)
 
     environment = started_together()
     if environment is None and config.devices > 1:
         check()
-        return _launched(folder, config, ["train", recipe, *words, "--run", str(folder.path)], say)
+        options = ["--run", str(folder.path), *(f"--init-from={source}" for source in sources)]
+        return _launched(folder, config, ["train", recipe, *words, *options], say)
     if environment is not None and new:
         raise UserError("--new: a restart would begin anew each time; name the run with name= instead")
     with _ranks(environment, config) as ranks:
@@ -191,11 +206,11 @@ def _train_together(
         domains, mistake = _opened(config, ranks, say)
         with folder.locked() if ranks.first else nullcontext():
             plan = settle(domains, ranks) if ranks.first else None
-            decided = ranks.share((plan.hardware, plan.steps, plan.decay_from) if plan else None)
+            decided = ranks.share((plan.settled(), plan.hardware, plan.steps, plan.decay_from) if plan else None)
             if mistake is not None:
                 raise mistake
             assert decided is not None
-            plan = plan or Plan(config, domains, *decided)
+            plan = plan or Plan(config.model_copy(update=decided[0]), domains, *decided[1:])
             ranks.refuse_difference(plan.data_facts(), "the training images")
             return _train(folder, plan, ranks, changed=changed, say=say)
 
@@ -321,4 +336,8 @@ def _record(
         reasons = why_not_exact(changed, record, hardware=plan.hardware, data=plan.data_facts())
         if reasons:
             say(f"not bit for bit the run that it would have been: {'; '.join(reasons)}")
-    folder.write_record(Record(plan.hardware, plan.data_facts(), library_versions(), evaluation))
+    folder.write_record(
+        Record(
+            plan.hardware, plan.data_facts(), library_versions(), evaluation, plan.settled(), initial=began_from(folder)
+        )
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ganstyle.assemble import build_method, model_facts
+from ganstyle.assemble import model_facts
 from ganstyle.base.draws import Draws
 from ganstyle.base.errors import RunFailed, one_line
 from ganstyle.data.augment import build_augment
@@ -30,6 +30,7 @@ from ganstyle.train.ranks import Ranks, SpreadMemories
 from ganstyle.train.run_folder import RunFolder
 from ganstyle.train.schedule import LinearDecay
 from ganstyle.train.stop import StopRequest
+from ganstyle.verbs.initial import fresh_method
 from ganstyle.verbs.plan import Plan, Say
 from ganstyle.verbs.watching import Watching, silent, watch
 
@@ -105,7 +106,7 @@ def build_training(plan: Plan, folder: RunFolder, ranks: Ranks | None = None, *,
     """
     config, chosen, ranks = plan.config.training, plan.config.evaluate, ranks or Ranks()
     fabric = plan.hardware.fabric(ranks.local_rank if ranks.count > 1 else None)
-    method = build_method(plan.config)
+    method = fresh_method(plan.config, folder)
     for network in method.networks.values():
         network.to(fabric.device).to(memory_format=torch.channels_last).train()
     if config.recompute:
@@ -155,7 +156,7 @@ def run_training(
     # Of several ranks each gets its signal, also when another one has died: only what they agree on is told.
     with StopRequest(watching.say if ranks.count == 1 else silent) as stop:
         try:
-            done = _train_on(training, plan, watching, stop, start=start)
+            done = _train_on(training, plan, watching, stop, start=start, folder=folder)
             outcome = Outcome(folder.path, done, plan.steps, stop.signal, training.selection.exhausted)
             if ranks.first:
                 watching.end(outcome.finished, done, plan.steps)
@@ -167,7 +168,9 @@ def run_training(
     return outcome
 
 
-def _train_on(training: Training, plan: Plan, watching: Watching, stop: StopRequest, *, start: int) -> int:
+def _train_on(
+    training: Training, plan: Plan, watching: Watching, stop: StopRequest, *, start: int, folder: RunFolder
+) -> int:
     """Train, and where the numbers go wrong go back and train on otherwise; returns the last step."""
     most = plan.config.training.most_rollbacks
     while True:
@@ -179,7 +182,7 @@ def _train_on(training: Training, plan: Plan, watching: Watching, stop: StopRequ
             if training.guard.rollbacks >= most:
                 after = f" after {most} roll-backs" if most else ""
                 raise RunFailed(f"{reason}{after}, so training stops here") from error
-            start = training.roll_back(build_method(plan.config).networks, watching.say)
+            start = training.roll_back(fresh_method(plan.config, folder).networks, watching.say)
             rate = _learning_rate(training, plan)
             watching.tracker.rewind(start)
             watching.tracker.alert(

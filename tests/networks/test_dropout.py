@@ -8,16 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ganstyle.networks.blocks import ResidualBlock
-from ganstyle.networks.dropout import (
-    FIRST_FACTOR,
-    SECOND_FACTOR,
-    SampleDropout,
-    dropout_layers,
-    mix,
-    random_bits,
-    set_dropout_keys,
-)
+from ganstyle.networks.dropout import SampleDropout
 from ganstyle.networks.generators import ResNetGenerator
+from ganstyle.networks.keyed import FIRST_FACTOR, SECOND_FACTOR, keyed_layers, mix, random_bits, set_keys
 from ganstyle.networks.patch_discriminator import PatchDiscriminator
 
 KEYS = torch.tensor([5_000_000_000_000_000_001, 17, 2**63 - 2, 17 * 2**32])
@@ -64,7 +57,7 @@ def test_mixing_loses_nothing() -> None:
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
 def test_every_row_keeps_its_share_and_the_rest_makes_up_for_it(p: float) -> None:
     layer = SampleDropout(p).train()
-    set_dropout_keys([layer], KEYS)
+    set_keys([layer], KEYS)
     images = torch.rand(4, 16, 32, 32) + 1
     dropped = layer(images)
     kept = dropped != 0
@@ -126,7 +119,7 @@ def test_rows_that_are_no_multiple_of_the_samples_are_ours_to_find() -> None:
 
 def test_channels_last_has_the_same_mask() -> None:
     layer = SampleDropout(0.5).train()
-    set_dropout_keys([layer], KEYS)
+    set_keys([layer], KEYS)
     images = torch.rand(4, 3, 8, 8)
     result = layer(images.contiguous(memory_format=torch.channels_last))
     assert torch.equal(result, layer(images))
@@ -135,7 +128,7 @@ def test_channels_last_has_the_same_mask() -> None:
 
 def test_keeps_dtype_and_lets_gradients_through() -> None:
     layer = SampleDropout(0.25).train()
-    set_dropout_keys([layer], KEYS[:1])
+    set_keys([layer], KEYS[:1])
     images = torch.rand(1, 2, 8, 8, dtype=torch.bfloat16, requires_grad=True)
     result = layer(images)
     result.float().sum().backward()
@@ -166,27 +159,27 @@ def test_layers_that_drop_are_found_in_every_network() -> None:
         ResNetGenerator(width=2, blocks=1, halvings=0, dropout=0.5),
         ResNetGenerator(width=2, blocks=2, halvings=0),
     ]
-    layers = dropout_layers(networks)
+    layers = keyed_layers(networks)
     assert len(layers) == 4
-    set_dropout_keys(layers, KEYS)
+    set_keys(layers, KEYS)
     images = torch.ones(4, 2, 4, 4)
     assert len({tuple(layer(images).flatten().tolist()) for layer in layers}) == 4
 
 
 def test_keys_stay_at_one_address_and_out_of_the_state() -> None:
     block = ResidualBlock(2, "instance", 0.5)
-    layers = dropout_layers([block])
+    layers = keyed_layers([block])
     given = KEYS.clone()
-    set_dropout_keys(layers, given)
+    set_keys(layers, given)
     held = layers[0].keys
     assert held is not None
     address = held.data_ptr()
     given.zero_()
     assert torch.equal(held, KEYS)
-    set_dropout_keys(layers, KEYS.flip(0))
+    set_keys(layers, KEYS.flip(0))
     assert held.data_ptr() == address
     assert torch.equal(held, KEYS.flip(0))
-    set_dropout_keys(layers, KEYS[:2])  # a smaller last batch
+    set_keys(layers, KEYS[:2])  # a smaller last batch
     assert layers[0].keys is not None
     assert torch.equal(layers[0].keys, KEYS[:2])
     assert not [name for name in block.state_dict() if "dropout" in name]
@@ -194,17 +187,17 @@ def test_keys_stay_at_one_address_and_out_of_the_state() -> None:
 
 
 def test_no_layers_take_no_keys() -> None:
-    set_dropout_keys([], KEYS)
+    set_keys([], KEYS)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_compiled_masks_are_the_same_bit_for_bit() -> None:
     layer = SampleDropout(0.3).train()
-    set_dropout_keys([layer], KEYS)
+    set_keys([layer], KEYS)
     images = torch.rand(8, 5, 17, 19) + 1
     compiled = torch.compile(layer, dynamic=False, fullgraph=True)
     assert torch.equal(compiled(images) != 0, layer(images) != 0)
     with torch.compiler.set_stance("fail_on_recompile"):
-        set_dropout_keys([layer], KEYS.flip(0))
+        set_keys([layer], KEYS.flip(0))
         assert torch.equal(compiled(images) != 0, layer(images) != 0)

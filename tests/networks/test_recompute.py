@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ganstyle.base.errors import UserError
 from ganstyle.networks.blocks import UPSAMPLINGS
-from ganstyle.networks.dropout import dropout_layers, set_dropout_keys
 from ganstyle.networks.generators import ResNetGenerator
+from ganstyle.networks.keyed import keyed_layers, set_keys
 from ganstyle.networks.patch_discriminator import PatchDiscriminator
 from ganstyle.networks.recompute import recompute
 
@@ -62,7 +62,7 @@ def test_dropout_draws_the_same_mask_again(keyed: bool) -> None:
     for generator in pair(dropout=0.5):
         torch.manual_seed(7)
         if keyed:
-            set_dropout_keys(dropout_layers([generator]), torch.tensor([3, 4]))
+            set_keys(keyed_layers([generator]), torch.tensor([3, 4]))
         found.append(trained(generator))
     assert_identical(*found)
 
@@ -117,7 +117,7 @@ def test_a_network_without_parts_is_refused_in_one_line() -> None:
 def test_compiles_without_a_break() -> None:
     plain, other = pair(dropout=0.5)
     for generator in (plain, other):
-        set_dropout_keys(dropout_layers([generator]), torch.tensor([3, 4]))
+        set_keys(keyed_layers([generator]), torch.tensor([3, 4]))
     assert torch._dynamo.explain(other)(images()).graph_break_count == 0
     torch._dynamo.reset()
     compiled = copy.deepcopy(other)

@@ -163,7 +163,7 @@ def test_what_is_not_there(run: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     export(run, tmp_path / "model.safetensors")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     cases: list[tuple[Any, dict[str, Any], str]] = [
-        (tmp_path / "nowhere", {}, "there is no model at .*nowhere: expected a run's folder or an exported"),
+        (tmp_path / "nowhere", {}, "there is no model at .*nowhere: expected a run's folder, an exported"),
         (tmp_path, {}, r"has no checkpoint 'latest' \(it has none yet: train it first\)"),
         (run, {"checkpoint": "3"}, r"has no checkpoint '3' \(there are latest, 2, 4\)"),
         (run, {"checkpoint": "best"}, "has no checkpoint 'best'"),
