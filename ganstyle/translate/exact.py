@@ -129,7 +129,7 @@ def require_known(generator: nn.Module) -> ResNetGenerator:
     """The generator, ready to translate; `UserError` for one whose layers cannot be followed."""
     if not isinstance(generator, ResNetGenerator):
         raise UserError(
-            f"tiles follow the layers of a resnet generator, and this model's is a {type(generator).__name__}: "
+            f"tiles follow the layers of a resnet generator, not those of this model ({type(generator).__name__}): "
             "use --tile none, with a smaller --size where memory is short"
         )
     assert not generator.training

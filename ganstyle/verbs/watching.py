@@ -18,6 +18,7 @@ from ganstyle.evaluate.gauges import gauge
 from ganstyle.evaluate.health import diagnose
 from ganstyle.evaluate.held_out import HeldOutScores
 from ganstyle.methods.method import Method
+from ganstyle.networks.discriminators import without_paths
 from ganstyle.tracking.background import InBackground
 from ganstyle.tracking.console import ConsoleTracker
 from ganstyle.tracking.health import HealthTracker
@@ -196,6 +197,7 @@ def _wandb(folder: RunFolder, plan: Plan, say: Say) -> list[Tracker]:
     shown = plan.config.model_dump(include=SHOWN)
     if shown["evaluate"]["weights"] not in NAMED_WEIGHTS:
         shown["evaluate"]["weights"] = "a file"
+    shown["discriminator"] = without_paths(shown["discriminator"])
     config = shown | {
         "data": plan.data_facts(),
         "versions": library_versions(),

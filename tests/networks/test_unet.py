@@ -112,7 +112,7 @@ def test_recomputing_changes_no_gradient() -> None:
             recompute(generator)
         generator(images(32, 32)).square().sum().backward()
         gradients.append([weight.grad for weight in generator.parameters()])
-    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))  # type: ignore[arg-type]
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])

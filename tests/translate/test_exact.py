@@ -353,7 +353,7 @@ def test_mixed_precision_is_that_of_the_whole() -> None:
 
 
 def test_unknown_networks_and_layers() -> None:
-    with pytest.raises(UserError, match=r"unknown network Identity; use --tile none"):
+    with pytest.raises(UserError, match=r"not those of this model \(Identity\): use --tile none"):
         exact_tensor(nn.Identity(), noise(8, 8), device=CPU)
     network = generator()
     network.stem.append(nn.Softmax(dim=1))

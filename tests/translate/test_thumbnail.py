@@ -187,7 +187,7 @@ def test_progress() -> None:
 
 
 def test_unknown_network() -> None:
-    with pytest.raises(UserError, match=r"unknown network Identity; use --tile none"):
+    with pytest.raises(UserError, match=r"not those of this model \(Identity\): use --tile none"):
         translate_thumbnail(nn.Identity(), picture(8, 8), device=CPU)
 
 

@@ -91,5 +91,5 @@ def test_needs_of_a_network() -> None:
 def test_a_network_that_tiles_do_not_know_is_translated_whole() -> None:
     needs = needs_of(nn.Identity(), height=40, width=60, whole=7)
     assert plan("auto", GPU, needs) == plan("none", GPU, needs) == Plan("whole")
-    with pytest.raises(UserError, match=r"unknown network Identity; use --tile none"):
+    with pytest.raises(UserError, match=r"not those of this model \(Identity\): use --tile none"):
         plan("auto", replace(GPU, device=1), needs)

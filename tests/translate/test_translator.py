@@ -64,7 +64,9 @@ def test_16_bit_arrays() -> None:
         assert np.array_equal(result, 65535 - array)
 
 
-@pytest.mark.parametrize("tiles", [Tiles("none"), Tiles("auto"), Tiles("exact", 32), Tiles("thumbnail", 64)], ids=str)
+@pytest.mark.parametrize(
+    "tiles", [Tiles("none"), Tiles("auto"), Tiles("exact", 32), Tiles("thumbnail", 64)], ids=lambda tiles: tiles.mode
+)
 def test_16_bits_by_every_way(tiles: Tiles) -> None:
     image = deep_pixels(90, 71, 3)
     expected = resnet().translate(torch.from_numpy(image / 65535 * 2 - 1).permute(2, 0, 1))
