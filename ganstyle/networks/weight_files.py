@@ -13,23 +13,20 @@ from torch import Tensor
 
 from ganstyle.base.errors import UserError, one_line
 from ganstyle.base.files import atomic_write
+from ganstyle.networks.foreign_files import read_content
 
 TIMEOUT_S = 30
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a PyTorch file, on the CPU: a plain state dict, or one under the key `model`.
+    """The named tensors of a PyTorch or safetensors file, on the CPU: a plain state dict, or one under the key `model`.
 
     Raises:
-        UserError: no such file, not a file of weights, or tensors that hold NaN or infinity.
+        UserError: no such file, not a file of weights (says what it looks like), or tensors that hold NaN or infinity.
     """
     if not path.is_file():
         raise UserError(f"there is no file of weights at {path}: give the path of a .pth file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for damaged or foreign files
-        reason = one_line(error)[:120]
-        raise UserError(f"{path}: not a file of weights that can be read ({reason}); download it again") from error
+    content = read_content(path)
     weights = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(each, Tensor) for each in weights.values()):
         raise UserError(f"{path}: expected named tensors (a state dict), got something else; give a file of weights")

@@ -38,7 +38,7 @@ class Attack:
 
 def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
     path, mark = saved(tmp_path / "w.pth", {"a": Attack(tmp_path / "mark")}), tmp_path / "mark"
-    with pytest.raises(UserError, match=r"w\.pth: not a file of weights that can be read"):
+    with pytest.raises(UserError, match=r"w\.pth: holds code .* which was not run"):
         read_weights(path)
     assert not mark.exists()
 
@@ -52,8 +52,8 @@ def test_other_files_are_told_in_one_line(tmp_path: Path) -> None:
     cases = {
         tmp_path / "missing.pth": "there is no file of weights at .*missing.pth",
         tmp_path: "there is no file of weights",
-        damaged: "damaged.pth: not a file of weights that can be read",
-        empty: "empty.pth: not a file of weights that can be read",
+        damaged: "damaged.pth: not a model that can be read",
+        empty: "empty.pth: not a model that can be read",
         saved(tmp_path / "list.pth", [1, 2]): "list.pth: expected named tensors",
         saved(tmp_path / "numbers.pth", {"a": 1}): "numbers.pth: expected named tensors",
         saved(tmp_path / "nan.pth", broken): "nan.pth: bad.bias holds NaN or infinity",
