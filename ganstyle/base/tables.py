@@ -11,11 +11,12 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 
 from ganstyle.base.errors import UserError
 
 Built = TypeVar("Built")
+FINITE = ConfigDict(allow_inf_nan=False)
 
 
 def did_you_mean(name: object, allowed: Iterable[str]) -> str:
@@ -84,7 +85,7 @@ def check_spec(
 def value_mistakes(annotation: Any, value: Any, *, path: str) -> list[str]:
     """The mistakes of one value against an annotation with bounds, in plain words."""
     try:
-        TypeAdapter(annotation).validate_python(value, strict=True)
+        TypeAdapter(annotation, config=FINITE).validate_python(value, strict=True)
     except ValidationError as error:
         return [mistake_line(path, each) for each in error.errors()]
     return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,7 +99,7 @@ def evaluate(  # noqa: PLR0917 - Typer takes the arguments' order from here
     photo itself and of the photo in the picture's colours.
     """
     if as_json is not None:
-        _check_place(as_json)
+        _check_place(as_json, [*files, *(path for path in (weights, inception) if path is not None)])
     of_two = {"--source": source, "--truth": truth, "--train": train, "--protocol": protocol != OURS}
     of_sets = {"--max": most != MOST, "--seed": seed != 0, "--skip-unreadable": skip_unreadable}
     of_pairs = {"--features": features, "--inception": inception}
@@ -123,8 +123,10 @@ def evaluate(  # noqa: PLR0917 - Typer takes the arguments' order from here
         write_text(as_json, json.dumps(found, indent=2) + "\n")
 
 
-def _check_place(file: Path) -> None:
-    """Before all the work, whether a file can be there at all."""
+def _check_place(file: Path, reads: Sequence[Path]) -> None:
+    """Before all the work, whether a file can be there at all, and is none that is read."""
+    if file.is_file() and any(path.is_file() and path.samefile(file) for path in reads):
+        raise UserError(f"--json: {file} is read for this; expected a file to write")
     if file.is_dir():
         raise UserError(f"--json: {file} is a folder; expected a file to write")
     if not file.parent.is_dir():

@@ -71,6 +71,7 @@ def _option(help: str, panel: str, *names: str, **more: Any) -> Any:
 
 @app.command()
 def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
+    context: typer.Context,
     content: Annotated[Path, typer.Argument(metavar="CONTENT", help="A photo or a folder of photos.")],
     style: Annotated[Path, typer.Argument(metavar="STYLE", help="The picture whose look is wanted.")],
     output: Annotated[
@@ -127,7 +128,7 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
     repair: Annotated[
         Path | None,
         _option(
-            "Fill what is white in this mask from the photo itself first; without STYLE only that.",
+            "Instead of a look: fill what is white in this mask from the photo itself. PHOTO OUTPUT alone.",
             SPARSE,
             metavar="MASK",
         ),
@@ -171,9 +172,12 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
     """
     if picture is not None and output is None:
         style, output = picture, style
+    elif picture is not None:
+        raise UserError("--style beside STYLE: leave one of them out")
     if repair is not None:
         if output is not None or method is not MethodName.SPARSE:
             raise UserError("--repair MASK: ganstyle stylize PHOTO OUTPUT --method sparse --repair MASK")
+        _refuse_with_repair(context)
         from ganstyle.verbs.stylize import prepare_repair  # noqa: PLC0415 - imports torch
 
         job = prepare_repair(content, style, mask=repair, seed=seed, device=device, format=format, quality=quality,
@@ -233,6 +237,24 @@ def stylize(  # noqa: PLR0917 - Typer takes the arguments' order from here
         raise typer.Exit(130)  # as a shell has it of what Ctrl-C ended
     if outcome.failed or outcome.failed_before:
         raise typer.Exit(1)
+
+
+WITH_REPAIR = {
+    *("content", "style", "output", "method", "repair", "seed", "device", "format", "quality", "keep_gps"),
+    *("strip_metadata", "no_provenance", "overwrite", "retry_failed"),
+}
+
+
+def _refuse_with_repair(context: typer.Context) -> None:
+    """`--repair` alone is told what else was typed: nothing of it would be done."""
+    given = [
+        name
+        for name in context.params
+        if name not in WITH_REPAIR and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{flags}: does not go with --repair, which fills a mask and gives no look")
 
 
 def _plain(value: Any) -> Any:

@@ -56,6 +56,7 @@ class Vgg(nn.Module):
         padding = layout.padding if padding == OWN else padding
         self.name, self.layers, self._ceil = layout.name, layout.layers_in(weights), layout.ceil
         self._pooling = pick(POOLINGS, "pooling", pooling)
+        self.kind = f"{layout.name}, {pooling} pooling, {padding} at borders"  # what the weights alone do not tell
         # Four poolings before relu5_1; what is left of a side there must be enough to be padded.
         least = pick(PADDINGS, "padding", padding)
         self.minimum_px = 16 * (least - 1) + 1 if layout.ceil else 16 * least

@@ -119,6 +119,9 @@ class SparseStylizer:
         matched = match_colours(photo, self.style)
         matched = photo.lerp(matched, min(1.0, strength / FULL_COLOURS_AT))
         levels, coded = self.levels(size), dict[tuple[int, int], CodedLevel]()
+        # Those of another size would never be used again, and of photos of many sizes they would fill the memory.
+        wanted = {(self._style_size(level.size), side) for level in levels for side in level.patch_sizes_px}
+        self._dictionaries = {key: each for key, each in self._dictionaries.items() if key in wanted}
         facts: dict[str, Any] = {"levels": [(*level.size, *level.patch_sizes_px) for level in levels]}
         if not levels:
             self.say(f"too small for patches ({photo.shape[3]} x {photo.shape[2]} px): it only takes the colours")
@@ -139,6 +142,7 @@ class SparseStylizer:
         """From coarse to fine; without the levels and the patches that are larger than the photo or the picture."""
         settings, found = self.settings, list[Level]()
         count = settings.levels or 1 + max(0, round(log2(max(size) / COARSEST_PX)))
+        count = 1 if max(size) <= COARSEST_PX else count
         ratio = (COARSEST_PX / max(size)) ** (1 / max(1, count - 1))
         for above in reversed(range(count)):
             level = scaled(size, ratio**above)

@@ -43,7 +43,7 @@ def write_report(folder: Path, stylized: SparseStylized, style: Tensor, content:
 
     Args:
         folder: a new or an empty one, or that of an earlier report.
-        stylized: with its codes (`keep_codes`).
+        stylized: with its codes (`keep_codes`); without any nothing is written.
         style: the picture (1, 3, h, w) in [-1, 1].
         content: the photo (1, 3, H, W) in [-1, 1].
 
@@ -52,7 +52,8 @@ def write_report(folder: Path, stylized: SparseStylized, style: Tensor, content:
     Raises:
         UserError: the folder holds other things, or cannot be written.
     """
-    assert stylized.layers, "stylize with keep_codes to report on it"
+    if not stylized.layers:
+        return ["no report: nothing was coded by patches"]
     check_report_folder(folder)
     layers = [layer_of(number, level, stylized.image) for number, level in enumerate(stylized.layers, 1)]
     pictures = _pictures(layers, *(to_pixels(image)[0] for image in (style, content, stylized.image)))

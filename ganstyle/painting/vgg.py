@@ -167,7 +167,8 @@ class VggStylizer:
         self._digest = self._digest or weights_digest(self.features.state_dict().items())
         masks = [mask for region in regions or () for mask in (region.content, *region.styles)]
         given = [] if start is None else [start]
-        settings = {**asdict(self.settings), "features": self._digest, "started": len(given), "masks": len(masks)}
+        network = f"{self.features.kind} {self._digest}"
+        settings = {**asdict(self.settings), "features": network, "started": len(given), "masks": len(masks)}
         return digest_of(settings, [content, *self.styles, *masks, *given])
 
     def _facts(self, content: Tensor) -> dict[str, Any]:

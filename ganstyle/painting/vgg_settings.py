@@ -67,6 +67,8 @@ class VggSettings:
         mistakes: list[str] = []
         for name, bounds in parameters(VggSettings).items():
             mistakes += value_mistakes(bounds, getattr(self, name), path=name)
+        if self.tile == "none" and self.tile_px is not None:
+            mistakes.append("tile_px: there are no tiles with tile=none; leave one of them out")
         if mistakes:
             raise UserError("; ".join(mistakes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict, TypeVar
@@ -89,8 +90,8 @@ def evaluate_pairs(
         UserError: a file that is missing or no image, a picture that is too small, or weights that were named and
             cannot be used.
     """
-    if style_scale <= 0:
-        raise UserError(f"--style-scale: got {style_scale:g}, expected more than 0")
+    if not (math.isfinite(style_scale) and style_scale > 0):
+        raise UserError(f"--style-scale: got {style_scale:g}, expected a number above 0")
     pairs = [Triple(*(Path(path) for path in each)) for each in triples]
     for path in dict.fromkeys(path for pair in pairs for path in pair):
         _size(path)

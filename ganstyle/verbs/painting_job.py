@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ganstyle.base.errors import UserError, one_line
 from ganstyle.base.files import write_text
 from ganstyle.data.folders import megapixels
 from ganstyle.data.images import write_image
@@ -45,6 +47,8 @@ class PaintingJob:
         retry_failed: try again what failed before.
         made: what is not written yet.
         stopped: a line on what a person broke off.
+        previewed: photos beside whose output there is a preview of this run.
+        no_preview: why there is none, once.
     """
 
     painter: Painter
@@ -62,6 +66,8 @@ class PaintingJob:
     retry_failed: bool = False
     made: dict[Path, Painted] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
+    previewed: set[Path] = field(default_factory=set)
+    no_preview: list[str] = field(default_factory=list)
 
     def run(
         self,
@@ -95,7 +101,7 @@ class PaintingJob:
         def told(progress: Progress) -> None:
             watch(task.source, progress)
             if self.preview_every and progress.done % self.preview_every == 0:
-                write_image(beside(task, PREVIEW), progress.pixels())
+                self._preview(task, progress.pixels())
 
         task.target.parent.mkdir(parents=True, exist_ok=True)
         painted = self.painter.paint(
@@ -106,13 +112,24 @@ class PaintingJob:
         self.made[task.source] = painted
         return painted.pixels
 
+    def _preview(self, task: Task, pixels: np.ndarray) -> None:
+        """Write it; one that cannot be written is told once, and is no reason to end the photo."""
+        try:
+            write_image(beside(task, PREVIEW), pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8))
+            self.previewed.add(task.source)
+        except OSError as error:
+            if not self.no_preview:
+                self.no_preview.append(f"no preview could be written: {error.strerror or one_line(error)}")
+
     def _write(self, task: Task, photo: Photo, pixels: np.ndarray) -> list[str]:
         painted = self.made.pop(task.source)
         lines = write_photo(task.target, photo, self.edit(task.source, photo.pixels, pixels), keeping=self.keeping)
         height, width = pixels.shape[:2]
         told = {**self.note, "content": task.source.name, "width": width, "height": height, **painted.facts}
-        lines += _noted(beside(task, SIDECAR), told)
-        beside(task, PREVIEW).unlink(missing_ok=True)
+        lines += _noted(beside(task, SIDECAR), told) + self.no_preview
+        self.no_preview.clear()
+        if task.source in self.previewed:
+            beside(task, PREVIEW).unlink(missing_ok=True)
         if painted.stopped:
             further = "; --resume goes on from there" if self.painter.resumes else ""
             self.stopped.append(f"stopped: {task.target} is the best so far{further}")
@@ -121,6 +138,16 @@ class PaintingJob:
         if self.report is not None and painted.report is not None:
             lines += painted.report(self.report if self.ledger is None else self.report / task.target.name)
         return lines
+
+
+def refuse_beside(tasks: Sequence[Task], reads: Sequence[Path]) -> None:
+    """Raise `UserError` where what is written beside an output is something that is read."""
+    read = {os.path.realpath(path): path for path in reads if path.is_file()}
+    for task in tasks:
+        for end in (SIDECAR, STATE, PREVIEW):
+            found = read.get(os.path.realpath(beside(task, end)))
+            if found is not None:
+                raise UserError(f"{found} is read for this, and has the name of what is written beside {task.target}")
 
 
 def _noted(path: Path, told: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ganstyle.base.errors import UserError
+from ganstyle.data.images import Unreadable, read_image
 from ganstyle.data.tensors import to_pixels, to_tensor
 from ganstyle.networks.vgg import Vgg
 from ganstyle.networks.vgg_files import load_features
@@ -32,6 +33,9 @@ class VggPainter:
             raise UserError("--regions finds them and --style-mask names them: leave one out")
         if wish.masks is not None and len(wish.style_masks) != len(wish.styles):
             raise UserError(f"{len(wish.style_masks)} --style-mask for {len(wish.styles)} pictures: give one for each")
+        for path in (wish.masks, *wish.style_masks):
+            if path is not None:
+                _check_mask(path)
         self.settings, self.wish = settings, wish
         self.vgg = _features(wish).to(wish.device)
         if self.vgg.note:
@@ -77,6 +81,14 @@ class VggPainter:
         return [
             Region(each.content.to(wish.device), tuple(mask.to(wish.device) for mask in each.styles)) for each in drawn
         ]
+
+
+def _check_mask(path: Path) -> None:
+    """Raise `UserError`, before anything is computed, for regions that cannot be read."""
+    try:
+        read_image(path)
+    except Unreadable as error:
+        raise UserError(f"{path}: the mask cannot be read ({error})") from error
 
 
 def _features(wish: Wish) -> Vgg:

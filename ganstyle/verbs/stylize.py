@@ -17,7 +17,7 @@ from ganstyle.base.tables import build, parameters, pick
 from ganstyle.data.folders import sizes_of
 from ganstyle.data.images import Unreadable, read_image
 from ganstyle.data.masks import Masks
-from ganstyle.data.outputs import is_single, plan
+from ganstyle.data.outputs import plan
 from ganstyle.data.photos import Keeping
 from ganstyle.data.pixels import within
 from ganstyle.painting.repair import RepairSettings
@@ -29,7 +29,7 @@ from ganstyle.translate.kinds import translate_any
 from ganstyle.translate.ledger import Ledger
 from ganstyle.verbs.editing import Edit, edit_named
 from ganstyle.verbs.painting import Painter, Progress, RepairPainter, SparsePainter, Wish
-from ganstyle.verbs.painting_job import STATE, PaintingJob, beside
+from ganstyle.verbs.painting_job import STATE, PaintingJob, beside, refuse_beside
 from ganstyle.verbs.painting_vgg import VggPainter
 
 # Method -> what can be set of it, and what does it.
@@ -113,7 +113,8 @@ def prepare(
     named = [*styles, mask, *style_masks, protect, start, config, weights, segmentation]
     reads = [path for path in named if path is not None]
     tasks = plan(source, output, format=format, leave_out=left_out, reads=reads, say=say)
-    single, paired = is_single(source, output), bool(style_masks)
+    refuse_beside(tasks, [*(task.source for task in tasks), *reads])
+    single, paired = not source.is_dir(), bool(style_masks)
     if paired and source.is_dir():
         raise UserError("--style-mask goes with one photo, not with a folder")
     if paired and mask is None:
@@ -157,21 +158,25 @@ def prepare(
     size = given.size_px or LONGEST_PX
     state = beside(tasks[0], STATE)
     if single and not overwrite:
-        _refuse_unfinished(tasks[0].target, state, resume=resume)
+        _refuse_unfinished(tasks[0].target, state, resume=resume, say=say)
     note = {
         "software": f"ganstyle {__version__}",
         "method": method,
         "style": ", ".join(style.name for style in styles),
         "style_digest": _digest(pictures),
         **asdict(given),
+        **{"features": features, "pooling": pooling, "regions": regions, "keep": keep, "feather": feather_px},
     }
+    beginning = {} if start is None else {"start": start.name}
+    note |= beginning | {name: path.name for name, path in {"mask": mask, "protect": protect}.items() if path}
+    if style_masks:
+        note["style_masks"] = [path.name for path in style_masks]
     sizes = sizes_of(sources)
     if given.size_px is None:
         _tell_reduced(sizes, say)
     told = {"software": note["software"], "method": method, "style": note["style"], "strength": f"{given.strength:g}"}
     files = {"mask": mask, "protect": protect, "segmentation": segmentation, "start": start, "weights": weights}
-    setup = {**note, "features": features, "regions": regions, "keep": keep, "feather": feather_px}
-    setup |= {name: None if path is None else str(path.resolve()) for name, path in files.items()}
+    setup = {**note, **{name: None if path is None else str(path.resolve()) for name, path in files.items()}}
     setup |= {"format": format, "quality": quality, "metadata": metadata, "gps": gps, "provenance": provenance}
     return PaintingJob(
         painter,
@@ -240,7 +245,7 @@ def prepare_repair(
         Edit(),
         Keeping(metadata=metadata, gps=gps, grey=False, quality=quality, provenance=note if provenance else None),
         note,
-        None if is_single(source, output) else Ledger(output, source, setup, say=say),
+        Ledger(output, source, setup, say=say) if source.is_dir() else None,
         overwrite=overwrite,
         retry_failed=retry_failed,
     )
@@ -337,9 +342,11 @@ def _array(picture: Any) -> np.ndarray:
     return found[0]
 
 
-def _refuse_unfinished(target: Path, state: Path, *, resume: bool) -> None:
+def _refuse_unfinished(target: Path, state: Path, *, resume: bool, say: Callable[[str], None]) -> None:
     """A picture that is there is left as it is, or gone on with where its state is there too."""
     if not target.is_file():
+        if resume and not state.is_file():
+            say(f"there is no state beside {target} to go on from: it begins")
         return
     if state.is_file() and not resume:
         raise UserError(f"{target} is unfinished: --resume goes on with it, --overwrite begins again")

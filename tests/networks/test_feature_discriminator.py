@@ -258,7 +258,11 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, content: str) -> None:
         path.write_text("<html>not found</html>")
     if content == "other":
         torch.save({"layer.weight": torch.zeros(3)}, path)
-    words = {"nothing": "there is no file of weights", "text": "it looks like a web page", "other": "not those of a VGG"}
+    words = {
+        "nothing": "there is no file of weights",
+        "text": "it looks like a web page",
+        "other": "not those of a VGG",
+    }
     for attempt in (settled_weights, lambda weights: FeatureDiscriminator(weights=weights)):
         with pytest.raises(UserError, match=words[content]) as error:
             attempt(str(path))

@@ -13,7 +13,7 @@ LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
 
 class SmallFeatures(nn.Module):
-    name, minimum_px, layers = "small", 8, LAYERS
+    name, kind, minimum_px, layers = "small", "small", 8, LAYERS
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()

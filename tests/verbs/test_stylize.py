@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -475,3 +476,123 @@ def test_a_sidecar_says_by_which_losses(photo: Path, style: Path, weights: Path,
     assert told["losses"]["tv"] == 0.02
     assert told["losses"]["content"] > 0
     assert next(layer for layer, _ in told["losses"]["style_layers"]) == "relu1_1"
+
+
+@pytest.mark.parametrize("role", ["content", "start"])
+def test_what_has_the_name_of_a_preview_is_neither_written_over_nor_deleted(
+    role: str, photo: Path, style: Path, weights: Path, tmp_path: Path
+) -> None:
+    named = tmp_path / "out.png.preview.jpg"
+    named.write_bytes(photo.read_bytes())
+    content = named if role == "content" else photo
+    words = ["--start", named] if role == "start" else []
+    ended = stylize(content, style, tmp_path / "out.png", "--weights", weights, "--iterations", "1", *words)
+    assert ended.code == 2
+    assert "has the name of what is written beside" in ended.err
+    assert named.is_file()
+
+
+def test_a_preview_of_somebody_else_stays(photo: Path, style: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "out.png.preview.jpg"
+    theirs.write_bytes(b"theirs")
+    assert stylize(photo, style, tmp_path / "out.png", "--method", "sparse").code == 0
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_a_deep_photo_has_a_preview(style: Path, weights: Path, tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (*SIZE, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    words = [tmp_path / "deep.png", style, tmp_path / "out.png", "--weights", weights, "--iterations", "2,1"]
+    ended = stylize(*words, "--preview", "1")
+    assert ended.code == 0, ended.err
+    assert "1 stylized" in ended.err
+
+
+def test_a_preview_that_cannot_be_written_ends_nothing(
+    photo: Path, style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganstyle.verbs.painting_job.write_image", no_space)
+    ended = stylize(photo, style, tmp_path / "out.png", "--method", "sparse", "--preview", "1")
+    assert ended.code == 0, ended.err
+    assert ended.err.count("no preview could be written: No space left on device") == 1
+
+
+def test_another_pooling_is_another_picture(
+    photo: Path, folder: Path, style: Path, weights: Path, tmp_path: Path
+) -> None:
+    def stop(_: Path, progress: Progress) -> None:
+        if progress.done == 3:
+            raise KeyboardInterrupt
+
+    def job(pooling: str, *, resume: bool = False) -> PaintingJob:
+        options = {"settings": {"iterations": (4, 4)}, "weights": weights, "device": "cpu"}
+        return prepare(photo, [style], tmp_path / "out.png", pooling=pooling, resume=resume, **options)
+
+    job("max").run(stop)
+    report = job("average", resume=True).run()
+    assert "kept for another photo, picture or settings" in report.failed[0][1]
+    (folder / "broken.png").unlink()
+    words = [folder, style, tmp_path / "out", "--weights", weights, "--iterations", "1"]
+    assert stylize(*words).code == 0
+    ended = stylize(*words, "--pooling", "average")
+    assert ended.code == 2
+    assert "pooling" in ended.err
+
+
+def test_repair_takes_no_options_of_a_look(photo: Path, tmp_path: Path) -> None:
+    Image.new("L", (SIZE[1], SIZE[0]), 0).save(tmp_path / "mask.png")
+    words = [photo, tmp_path / "out.png", "--method", "sparse", "--repair", tmp_path / "mask.png"]
+    ended = stylize(*words, "--strength", "0.3", "--keep", "person")
+    assert ended.code == 2
+    assert "--strength, --keep: does not go with --repair" in ended.err
+
+
+def test_nothing_coded_is_no_report(photo: Path, style: Path, tmp_path: Path) -> None:
+    words = [photo, style, tmp_path / "out.png", "--method", "sparse", "--strength", "0"]
+    ended = stylize(*words, "--report", tmp_path / "report")
+    assert ended.code == 0, ended.err
+    assert "no report: nothing was coded by patches" in ended.err
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_single_photo_goes_on_whatever_form_its_output_has(
+    photo: Path, style: Path, weights: Path, tmp_path: Path
+) -> None:
+    def stop(_: Path, progress: Progress) -> None:
+        if progress.done == 3:
+            raise KeyboardInterrupt
+
+    options = {"settings": {"iterations": (4, 4)}, "weights": weights, "device": "cpu"}
+    (tmp_path / "out").mkdir()
+    job = prepare(photo, [style], tmp_path / "out", **options)
+    job.run(stop)
+    assert "--resume goes on" in job.stopped[0]
+    assert (tmp_path / "out" / "photo.jpg").is_file()
+    with pytest.raises(UserError, match="is unfinished"):
+        prepare(photo, [style], tmp_path / "out", **options)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--method", "sparse", "--content-weight", "inf"], "content_weight: got inf, expected a finite number"),
+        (["--method", "vgg", "--tile", "none", "--tile-px", "64"], "there are no tiles with tile=none"),
+        (["--method", "sparse", "--style", "other.png"], "--style beside STYLE"),
+    ],
+)  # fmt: skip
+def test_what_would_do_nothing_or_harm_is_refused(
+    words: list[str], told: str, photo: Path, style: Path, tmp_path: Path
+) -> None:
+    ended = stylize(photo, style, tmp_path / "out.png", *words)
+    assert ended.code == 2
+    assert told in ended.err
+
+
+def test_evaluate_writes_over_none_of_its_files(photo: Path, style: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "made.png"
+    tiny.picture(*SIZE).save(kept)
+    before = kept.read_bytes()
+    ended = tiny.ganstyle("evaluate", "--pair", photo, style, kept, "--json", kept)
+    assert ended.code == 2
+    assert "is read for this" in ended.err
+    assert kept.read_bytes() == before
