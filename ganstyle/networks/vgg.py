@@ -124,6 +124,19 @@ class Vgg(nn.Module):
             )
 
 
+class RepeatingConv2d(nn.Conv2d):
+    """A 3x3 convolution of maps whose border is repeated, by slices.
+
+    Compiled, PyTorch's own replication has a backward pass that fails on channels-last maps (2.15).
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to maps of the same size."""
+        maps = torch.cat([maps[:, :, :1], maps, maps[:, :, -1:]], dim=2)
+        maps = torch.cat([maps[..., :1], maps, maps[..., -1:]], dim=3)
+        return F.conv2d(maps, self.weight, self.bias)
+
+
 class VggStatistics(nn.Module):
     """Describes images by a VGG-19: (N, 3, H, W) in [-1, 1] to the mean and deviation of each channel of five maps.
 
@@ -178,6 +191,7 @@ def _convolution(weight: Tensor, bias: Tensor, *, padding: str = "zeros") -> nn.
     """A convolution that keeps the size, with these weights, in float32."""
     outputs, inputs, size, _ = weight.shape
     # Without initialisation: building a network of given weights draws no random numbers.
-    made = nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, padding=size // 2, padding_mode=padding)
+    kind = RepeatingConv2d if padding == "replicate" else nn.Conv2d
+    made = nn.utils.skip_init(kind, inputs, outputs, size, padding=size // 2, padding_mode=padding)
     made.load_state_dict({"weight": weight.float(), "bias": bias.float()})
     return made

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ganstyle.base.errors import UserError
+from ganstyle.networks.vgg import RepeatingConv2d
 from ganstyle.networks.vgg_files import FEATURES, load_features
 from ganstyle.networks.vgg_layouts import LIGHT, TORCHVISION
 from tests.networks.foreign_weights import light_weights
@@ -75,3 +76,11 @@ def test_a_whole_convolution_behind_the_usual_ones_is_a_layer(tmp_path: Path) ->
     more = {"features.30.weight": torch.zeros(512, 512, 3, 3), "features.30.bias": torch.zeros(512)}
     path = saved(tmp_path / "more.pth", {**shared_layout(), **more})
     assert load_features(weights=path).layers[-1] == "relu5_2"
+
+
+def test_a_repeated_border_is_that_of_torch() -> None:
+    torch.manual_seed(0)
+    ours = RepeatingConv2d(3, 4, 3, padding=1, padding_mode="replicate").double()
+    maps = torch.rand(2, 3, 5, 1, dtype=torch.float64)
+    padded = torch.nn.functional.pad(maps, (1, 1, 1, 1), mode="replicate")
+    torch.testing.assert_close(ours(maps), torch.nn.functional.conv2d(padded, ours.weight, ours.bias))
