@@ -98,7 +98,8 @@ class Vgg(nn.Module):
     def bytes_per_pixel(self, deepest: str) -> float:
         """What is held for the gradient by images, for each of their pixels, when maps down to a layer are made.
 
-        The images; of each convolution its padded input and what its ReLU gave; and what each pooling keeps. The frame that padding adds is left out: a few percent of pictures of 256 px.
+        The images; of each convolution its padded input and what its ReLU gave; and what each pooling keeps. The frame
+        that padding adds is left out: a few percent of pictures of 256 px.
         """
         total, inputs = 3 * 4.0, 3
         for layer in self.layers[: self.layers.index(deepest) + 1]:
