@@ -171,7 +171,7 @@ class Pooling:
 
 # Gains: the root mean square of what the maximum gives by that of the other, the geometric mean over the four poolings
 # of the light VGG-19 on six photos and paintings (1.17, 1.19, 1.16, 1.44 and 1.14, 1.16, 1.15, 1.34).
-# Held: the result, in float32; and where the maximum was, in 64 bits; or for l2 four squares and their root.
+# Held: where the maximum was, in 64 bits; for l2 four squares and their root. What they give is held by nobody.
 POOLINGS = {
     "max": Pooling(_max, 1.0, held_bytes=8),
     "average": Pooling(_average, 1.23, held_bytes=0),
