@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
+from ganstyle.base.errors import UserError
 from ganstyle.data.encode import FORMATS, SUFFIX_FORMATS, encode_image, write_image
 from ganstyle.data.named_colours import profile_named
 from ganstyle.data.opening import (
@@ -94,6 +95,14 @@ def read_image(path: Path, *, background: Colour = WHITE, max_pixels: int = DEFA
             return _read_rare_tiff(file, background, max_pixels)
         check_size(image.size, max_pixels)
         return _picture(image, file, background)
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """The pixels of `read_image`, (H, W, 3) uint8, of a file that a person named: `UserError` with its path."""
+    try:
+        return read_image(path).pixels
+    except Unreadable as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -17,6 +17,14 @@ def to_tensor(pixels: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     return _scale(torch.from_numpy(np.ascontiguousarray(batch)).to(device).permute(0, 3, 1, 2).contiguous())
 
 
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device, where nothing waits for it.
+
+    From pinned memory the copy is only enqueued; from ordinary memory the device would be waited for.
+    """
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def scale(pixels: Tensor) -> Tensor:
     """A uint8 or uint16 tensor (N, H, W, 3) to a float32 one (N, 3, H, W) in [-1, 1], channels-last, as its input lies.
 

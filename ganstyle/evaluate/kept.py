@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ganstyle.base.errors import UserError
-from ganstyle.data.images import Unreadable, read_image
+from ganstyle.data.images import read_pixels
 from ganstyle.data.pixels import resize, within
 from ganstyle.evaluate.image_sets import ImageSet, images_of, key_of
 from ganstyle.evaluate.perceptual import Distance, grey_lpips, ssim
@@ -61,7 +61,7 @@ def beside(
     measure = MEASURES[what](warn, device)
     rows, resized = [], 0
     for number, name in enumerate(common, 1):
-        output, partner = _read(fake.paths[names[name]]), _read(paths[name])
+        output, partner = read_pixels(fake.paths[names[name]]), read_pixels(paths[name])
         resized += output.shape != partner.shape
         rows.append(measure(output, resize(partner, (output.shape[0], output.shape[1]))))
         advance(number, len(common))
@@ -69,13 +69,6 @@ def beside(
         warn(f"{what}: {resized} images of {other} have another size than their outputs and are resized to theirs")
     means = {name: _mean([row[name] for row in rows]) for name in rows[0]}
     return {"folder": str(other), "pairs": len(rows), **means}
-
-
-def _read(path: Path) -> np.ndarray:
-    try:
-        return read_image(path).pixels
-    except Unreadable as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def _mean(values: Sequence[float]) -> dict[str, float | int | None]:

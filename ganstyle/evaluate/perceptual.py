@@ -101,12 +101,7 @@ def single_image_frechet(inception: Inception, device: torch.device) -> Distance
 @torch.no_grad()
 def stem_maps(inception: Inception, images: Tensor) -> Tensor:
     """The maps just before the second pooling: images (N, 3, H, W) in [-1, 1], 15 px or more, to (N, 192, h, w)."""
-    network = inception.network
-    # As the network has it: levels 0 to 255, less 128, over 128.
-    maps = ((images.float() + 1) * 127.5 - 128) / 128
-    for name in ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3"):
-        maps = network.get_submodule(name)(maps)
-    return maps
+    return inception.maps_of((images.float() + 1) * 127.5, last="Conv2d_4a_3x3")
 
 
 def _grey(pixels: np.ndarray, device: torch.device) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -30,3 +31,9 @@ def _full_precision(device: torch.device) -> AbstractContextManager:
     # On the meta device, where arithmetic is only counted, there is no autocast to switch off.
     available = torch.amp.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if available else nullcontext()
+
+
+def mean_patch_nce(queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], *, temperature: float) -> Tensor:
+    """The mean over layers of `patch_nce`; both hold patches by layer."""
+    layers = [patch_nce(queries[layer], keys[layer], temperature=temperature) for layer in keys]
+    return torch.stack(layers).mean()

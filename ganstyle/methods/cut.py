@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ganstyle.base.tables import named_in
 from ganstyle.losses.adversarial import ADVERSARIAL, AdversarialLoss
-from ganstyle.losses.patch_nce import patch_nce
+from ganstyle.losses.patch_nce import mean_patch_nce
 from ganstyle.methods.cyclegan import frozen
 from ganstyle.methods.method import Batch, Judge, Memory
 from ganstyle.methods.passes import Passes
@@ -189,8 +189,7 @@ class GeneratorHalf(nn.Module):
         if flips is not None:
             places = {layer: mirrored(where, query[layer].shape[3], flips) for layer, where in places.items()}
         queries = self.heads(query, places)
-        layers = [patch_nce(queries[layer], keys[layer], temperature=self.temperature) for layer in keys]
-        return torch.stack(layers).mean()
+        return mean_patch_nce(queries, keys, temperature=self.temperature)
 
 
 def _detached(maps: Maps) -> Maps:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ganstyle.base.tables import named_in
 from ganstyle.losses.adversarial import ADVERSARIAL, AdversarialLoss
-from ganstyle.losses.patch_nce import patch_nce
+from ganstyle.losses.patch_nce import mean_patch_nce
 from ganstyle.losses.reconstruction import l1
 from ganstyle.methods.cyclegan import DiscriminatorHalf, frozen
 from ganstyle.methods.method import Batch, Judge, Learner, Memory
@@ -205,5 +205,4 @@ class GeneratorHalf(nn.Module):
         with torch.no_grad():
             keys = heads[0](key, places)
         queries = heads[1](encoder.features(fake, self.layers), places)
-        layers = [patch_nce(queries[layer], keys[layer], temperature=self.temperature) for layer in keys]
-        return torch.stack(layers).mean()
+        return mean_patch_nce(queries, keys, temperature=self.temperature)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganstyle.data.tensors import send
 from ganstyle.methods.method import Batch
 
 
@@ -28,7 +29,7 @@ def draw_places(features: Mapping[str, Tensor], batch: Batch, *, purpose: str, c
         for layer, maps in features.items()
     ]
     device = next(iter(features.values())).device
-    together = to_device(np.concatenate([each.ravel() for each in drawn]), device)
+    together = send(torch.from_numpy(np.concatenate([each.ravel() for each in drawn])), device)
     parts = together.split([each.size for each in drawn])
     return {layer: part.view(each.shape) for layer, part, each in zip(features, parts, drawn, strict=True)}
 
@@ -45,14 +46,7 @@ def draw_flips(batch: Batch, purpose: str) -> Tensor:
     """For each image whether it is mirrored, with probability 1/2; bool (N,) on the images' device."""
     samples = range(batch.first_sample, batch.first_sample + len(batch.a))
     drawn = [batch.draws.stream(purpose, sample).random() < 0.5 for sample in samples]
-    return to_device(np.array(drawn), batch.a.device)
-
-
-def to_device(values: np.ndarray, device: torch.device) -> Tensor:
-    """An array on the device; nothing waits for it."""
-    tensor = torch.from_numpy(values)
-    # From pinned memory the copy is only enqueued; from ordinary memory the device would be waited for.
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return send(torch.from_numpy(np.array(drawn)), batch.a.device)
 
 
 def _draw(batch: Batch, purpose: str, *, images: int, pixels: int, count: int) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ganstyle.data.tensors import send
 from ganstyle.methods.method import Batch
-from ganstyle.methods.patch_places import to_device
 
 TINY = 1e-12  # under the root, whose slope at zero is infinite
 
@@ -65,4 +65,4 @@ def _shares(batch: Batch, domain: str) -> Tensor:
     """Of the real image, uniform in 0..1; (N, 1, 1, 1)."""
     samples = range(batch.first_sample, batch.first_sample + len(batch.a))
     drawn = [batch.draws.stream(f"gradient penalty {domain}", sample).random(dtype=np.float32) for sample in samples]
-    return to_device(np.array(drawn)[:, None, None, None], batch.a.device)
+    return send(torch.from_numpy(np.array(drawn)[:, None, None, None]), batch.a.device)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ganstyle.base.draws import stream_seed
 from ganstyle.base.errors import UserError
 from ganstyle.networks.vgg import LAYERS, Vgg
-from ganstyle.networks.vgg_files import FEATURES, USUAL, Features
+from ganstyle.networks.vgg_files import FEATURES, Features, first_there
 from ganstyle.networks.vgg_layouts import LIGHT_ENTRANCE, Layout
 from ganstyle.networks.weight_files import check_published, download, hub_file, read_weights, weights_digest
 
@@ -70,7 +70,7 @@ def settled_weights(weights: str) -> str:
         NoWeights: `auto`, and there are none.
         UserError: certain weights were asked for, and they are not there or not a VGG.
     """
-    name = _first_there() if weights == AUTO else weights
+    name = first_there() if weights == AUTO else weights
     try:
         file = _file(name)
     except UserError as error:
@@ -79,19 +79,15 @@ def settled_weights(weights: str) -> str:
     return name if name in FEATURES else str(file.resolve())
 
 
-def _first_there() -> str:
-    return next((name for name, each in FEATURES.items() if hub_file(each.file).is_file()), USUAL)
-
-
 def _is_there(weights: str) -> bool:
     if weights == AUTO:
-        return hub_file(FEATURES[_first_there()].file).is_file()
+        return hub_file(FEATURES[first_there()].file).is_file()
     return weights not in FEATURES or hub_file(FEATURES[weights].file).is_file()
 
 
 def _file(weights: str) -> Path:
     """The file of these weights, fetched where it is a published one that is not there."""
-    features = FEATURES.get(_first_there() if weights == AUTO else weights)
+    features = FEATURES.get(first_there() if weights == AUTO else weights)
     if features is None:
         return Path(weights).expanduser()
     path = hub_file(features.file)
@@ -142,7 +138,7 @@ def _down_to(deepest: str, layout: Layout, tensors: Mapping[str, Tensor]) -> Vgg
 
 def _blank(weights: str, deepest: str) -> FrozenVgg:
     """A VGG of the right shapes, for the meta device."""
-    features: Features = FEATURES[_first_there() if weights == AUTO else weights]
+    features: Features = FEATURES[first_there() if weights == AUTO else weights]
     layout = features.layouts[0]
     shapes = layout.shapes(layout.layers[-1]) | {LIGHT_ENTRANCE: (3, 3, 1, 1)}
     tensors = {f"{key}.weight": torch.zeros(shape) for key, shape in shapes.items()}

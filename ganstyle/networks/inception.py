@@ -52,10 +52,14 @@ class Inception(nn.Module):
         """Describe images that are resized already: float levels 0 to 255, (N, 3, 299, 299), not rounded."""
         assert levels.shape[1:] == (3, SIDE_PX, SIDE_PX), levels.shape
         with torch.autocast(levels.device.type, enabled=False):
-            maps = (levels.float() - 128) / 128
-            for name in LAYERS:
-                maps = self.network.get_submodule(name)(maps)
-            return maps.flatten(1)
+            return self.maps_of(levels.float()).flatten(1)
+
+    def maps_of(self, levels: Tensor, last: str = "AvgPool") -> Tensor:
+        """What the layer of that name gives for levels 0 to 255, (N, 3, H, W), resized by the caller."""
+        maps = (levels - 128) / 128
+        for name in LAYERS[: LAYERS.index(last) + 1]:
+            maps = self.network.get_submodule(name)(maps)
+        return maps
 
 
 LAYERS = (

@@ -87,7 +87,7 @@ def load_features(
     """
     wanted = None if name is None else pick(FEATURES, "features", name)
     if weights is None:
-        wanted = wanted or _first_there()
+        wanted = wanted or FEATURES[first_there()]
         weights = _published(wanted)
     tensors = read_weights(weights)
     layout, note = _layout(weights, tensors, wanted)
@@ -124,9 +124,9 @@ def _told_apart(path: Path, weights: Mapping[str, Tensor], usual: Layout, caffe:
     )
 
 
-def _first_there() -> Features:
-    there = [each for each in FEATURES.values() if hub_file(each.file).is_file()]
-    return there[0] if there else FEATURES[USUAL]
+def first_there() -> str:
+    """The name of the first of FEATURES whose file is in torch's cache, else of the usual one."""
+    return next((name for name, each in FEATURES.items() if hub_file(each.file).is_file()), USUAL)
 
 
 def _published(features: Features) -> Path:

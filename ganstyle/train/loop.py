@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganstyle.data.tensors import send
 from ganstyle.methods.method import Batch, Method
 from ganstyle.networks.keyed import keyed_layers, set_keys
 from ganstyle.train.checkpoint import Checkpoints
@@ -214,8 +215,7 @@ def _step(method: Method, batch: Batch, optimizers: Optimizers) -> dict[str, Ten
 def _keys(batch: Batch) -> Tensor:
     samples = range(batch.first_sample, batch.first_sample + len(batch.a))
     keys = torch.tensor([batch.draws.key("dropout", sample) for sample in samples])
-    # From pinned memory the copy is only enqueued; from ordinary memory the device would be waited for.
-    return keys.pin_memory().to(batch.a.device, non_blocking=True) if batch.a.is_cuda else keys.to(batch.a.device)
+    return send(keys, batch.a.device)
 
 
 def finite_floats(values: Mapping[str, Tensor], ranks: Ranks | None = None) -> dict[str, float]:

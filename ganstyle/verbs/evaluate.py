@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ganstyle.base.errors import UserError
-from ganstyle.data.images import Unreadable, read_image, read_size
+from ganstyle.data.images import Unreadable, read_pixels, read_size
 from ganstyle.evaluate.pair import LONGEST_PX, MEANINGS, PairJudge, at_one_size, baselines
 from ganstyle.evaluate.perceptual import Distance, grey_lpips, single_image_frechet
 from ganstyle.networks.inception import Inception, cached_file, check_installed, is_inception
@@ -115,7 +115,7 @@ def mean_rows(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 def _rows(
     pair: Triple, judge: PairJudge, features: str | None, *, longest_px: int, style_scale: float, say: Say
 ) -> list[Row]:
-    content, style, output = (_read(path) for path in pair)
+    content, style, output = (read_pixels(path) for path in pair)
     _tell_aspects(pair, content.shape, output.shape, say)
     try:
         content, style, output = at_one_size(content, style, output, longest_px=longest_px, style_scale=style_scale)
@@ -174,13 +174,6 @@ def _sifid(given: Path | None, device: torch.device) -> Distance:
     if not is_inception(weights):
         raise UserError(f"{path}: not the Inception of FID (its first tensor is '{next(iter(weights), 'none')}')")
     return single_image_frechet(Inception(weights), device)
-
-
-def _read(path: Path) -> np.ndarray:
-    try:
-        return read_image(path).pixels
-    except Unreadable as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ganstyle.base.config import read_yaml
 from ganstyle.base.errors import UserError
 from ganstyle.base.tables import build, parameters, pick
 from ganstyle.data.folders import sizes_of
-from ganstyle.data.images import Unreadable, read_image
+from ganstyle.data.images import read_pixels
 from ganstyle.data.masks import Masks
 from ganstyle.data.outputs import plan
 from ganstyle.data.photos import Keeping
@@ -137,14 +137,14 @@ def prepare(
     edit.check(sources)
     if protected is not None:
         protected.check(sources)
-    pictures = [_picture(style) for style in styles]
+    pictures = [read_pixels(style) for style in styles]
     wish = Wish(
         pictures,
         available_device(device),
         features=features,
         weights=weights,
         pooling=pooling,
-        start=None if start is None else _picture(start),
+        start=None if start is None else read_pixels(start),
         regions=regions,
         masks=mask if paired else None,
         style_masks=style_masks,
@@ -321,13 +321,6 @@ def settings_named(method: str, settings: Mapping[str, Any], config: Path | None
             raise UserError(f"{key}: goes with --method {others[0]}")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return build(SETTINGS, {**plain, "name": method}, path="stylize")
-
-
-def _picture(path: Path) -> np.ndarray:
-    try:
-        return read_image(path).pixels
-    except Unreadable as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def _array(picture: Any) -> np.ndarray:
