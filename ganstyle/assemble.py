@@ -18,7 +18,7 @@ from ganstyle.methods.cut import CUT
 from ganstyle.methods.cyclegan import CycleGAN
 from ganstyle.methods.dcl import DCL
 from ganstyle.methods.method import Method
-from ganstyle.networks.discriminators import DISCRIMINATORS, Discriminator, discriminator_mistakes, settled
+from ganstyle.networks.discriminators import DISCRIMINATORS, Discriminator, bounded, discriminator_mistakes, settled
 from ganstyle.networks.generators import GENERATORS
 
 METHODS: dict[str, Callable[..., Method]] = {"cyclegan": CycleGAN, "cut": CUT, "dcl": DCL}
@@ -50,14 +50,12 @@ def spec_mistakes(values: Mapping[str, Any]) -> list[str]:
     augment = data.get("augment") if isinstance(data, Mapping) else None
     if isinstance(augment, list):
         mistakes += check_augment(augment)
-    return mistakes + ([] if mistakes else _size_mistakes(values))
+    return mistakes + ([] if mistakes else [*_size_mistakes(values), *_pairing_mistakes(values)])
 
 
 def _size_mistakes(values: Mapping[str, Any]) -> list[str]:
     """A crop that is too small for the networks; asked of the networks themselves, on no device."""
-    data = values.get("data")
-    default = DataConfig.model_fields["crop_px"].default
-    crop_px = data.get("crop_px", default) if isinstance(data, Mapping) else default
+    crop_px = _crop_px(values)
     spec = values.get("discriminator", Config.model_fields["discriminator"].default)
     if not isinstance(spec, Mapping):  # a mistake of the fixed keys
         return []
@@ -69,6 +67,38 @@ def _size_mistakes(values: Mapping[str, Any]) -> list[str]:
     if isinstance(crop_px, int) and isinstance(discriminator, Discriminator) and crop_px < discriminator.minimum_px:
         return [f"data.crop_px: got {crop_px}, expected at least {discriminator.minimum_px} for this discriminator"]
     return []
+
+
+def _pairing_mistakes(values: Mapping[str, Any]) -> list[str]:
+    """Settings of a method that do not go with those of its networks; the specs themselves are sound."""
+    keys = ("method", "generator", "discriminator")
+    specs = [values.get(key, Config.model_fields[key].default) for key in keys]
+    if not all(isinstance(spec, Mapping) for spec in specs):  # a mistake of the fixed keys
+        return []
+    method, generator, discriminator = specs
+    mistakes = []
+    unbounded = not method.get("gradient_penalty") and not bounded(discriminator)
+    if method.get("adversarial") == "wasserstein" and unbounded:
+        mistakes.append(
+            "method.adversarial: wasserstein needs a bound on the discriminator: set method.gradient_penalty=10, or "
+            "spectral=true of the discriminator"
+        )
+    if method.get("flip_equivariance"):
+        with torch.device("meta"):
+            multiple_px = build(GENERATORS, generator, path="generator").multiple_px
+        crop_px = _crop_px(values)
+        if isinstance(crop_px, int) and crop_px % multiple_px:
+            mistakes.append(
+                f"data.crop_px: got {crop_px}, expected a multiple of {multiple_px} for flip_equivariance with this "
+                "generator: patches of a mirrored crop lie elsewhere otherwise"
+            )
+    return mistakes
+
+
+def _crop_px(values: Mapping[str, Any]) -> Any:
+    data = values.get("data")
+    default = DataConfig.model_fields["crop_px"].default
+    return data.get("crop_px", default) if isinstance(data, Mapping) else default
 
 
 def settle(config: Config, say: Callable[[str], None]) -> Config:

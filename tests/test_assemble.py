@@ -40,7 +40,7 @@ def test_every_recipe_can_be_built(recipe: str) -> None:
 
 
 def test_there_are_recipes() -> None:
-    named = {"cyclegan", "cut", "fastcut", "dcl"}
+    named = {"cyclegan", "cut", "fastcut", "dcl", "ganstyle"}
     assert named | {f"{name}-lite" for name in named} | {"demo"} <= set(recipe_names())
 
 
@@ -98,6 +98,30 @@ def test_a_crop_that_the_discriminator_cannot_judge() -> None:
     config = check_config(values(discriminator=wrong["discriminator"], data={"load_px": least, "crop_px": least}))
     method = build_method(config)
     assert method.networks["discriminator_a"](torch.zeros(1, 3, least, least)).numel() == 1
+
+
+def test_a_mirrored_crop_must_fit_the_generator() -> None:
+    wrong = values(method={"name": "cut", "flip_equivariance": True, "nce_layers": ["image"]},
+                   data={"load_px": 20, "crop_px": 18})  # fmt: skip
+    assert spec_mistakes(wrong)[0].startswith("data.crop_px: got 18, expected a multiple of 4 for flip_equivariance")
+    assert spec_mistakes(wrong | {"data": {"load_px": 20, "crop_px": 20}}) == []
+
+
+def test_wasserstein_needs_a_bound() -> None:
+    method = {"name": "cyclegan", "adversarial": "wasserstein"}
+    (line,) = spec_mistakes(values(method=method))
+    assert line.startswith("method.adversarial: wasserstein needs a bound on the discriminator")
+    spectral = {"name": "patch", "width": 2, "layers": 1, "spectral": True}
+    assert spec_mistakes(values(method=method, discriminator=spectral)) == []
+    assert spec_mistakes(values(method=method | {"gradient_penalty": 10})) == []
+    mixed = {"name": "several", "members": [spectral, {"name": "augmented", "of": {"name": "pixel"}}]}
+    assert len(spec_mistakes(values(method=method, discriminator=mixed))) == 1
+
+
+def test_a_layer_is_compared_once() -> None:
+    (line,) = spec_mistakes(values(method={"name": "cut", "nce_layers": ["down_1", "down_1"]}))
+    assert line.startswith("method.nce_layers:")
+    assert "each layer may be there once" in line
 
 
 def weights(seed: int, **changes: Any) -> dict[str, torch.Tensor]:

@@ -134,7 +134,7 @@ def test_a_failure_in_a_side_is_one_line(tools: SimpleNamespace, tmp_path: Path)
 
 def test_the_plain_step_has_the_losses_of_ours(tools: SimpleNamespace) -> None:
     case = tiny(tools.case, batch=2)
-    theirs, trained = tools.plain.PlainStep(case.width, case.blocks, "cpu"), tools.ours.Trained(case)
+    theirs, trained = tools.plain.PlainStep(case.width, case.blocks, "cpu"), tools.ours.Trained.of(case)
     for name, network in trained.training.method.networks.items():
         copy_by_order(getattr(theirs, name), network)
     real_a, real_b = case.inputs()()
@@ -292,16 +292,55 @@ def test_every_line_of_the_table_has_a_row_that_is_measured(tools: SimpleNamespa
     assert [line.row for line in tools.table.LINES if line.row not in rows[line.result]] == []
 
 
+def recipe_row(tools: SimpleNamespace, pictures: str, recipe: str, **more: Any) -> dict[str, Any]:
+    kid = {"value": 1.234, "low": 1.0, "high": 1.5}
+    content = {name: {"value": 0.5, "error": 0.021} for name in ("structure", "edges")}
+    row = {"name": f"{pictures} {recipe}", "pictures": pictures, "recipe": recipe, "steps": 2500}
+    row |= {"kid": {"random network": kid, "light VGG-19": kid}, "content": content, "others_busy_cores": 0.0}
+    return row | tools.report.stamped("cpu") | {"date": "2026-01-03", "threads": 1} | more
+
+
+def test_each_set_of_pictures_has_a_table_of_recipes(tools: SimpleNamespace, results: Path) -> None:
+    truth = {"psnr": {"value": 17.26, "error": 0.31}}
+    rows = [recipe_row(tools, "ink", "cut-lite"), recipe_row(tools, "ink", "dcl-lite", steps=900)]
+    rows += [recipe_row(tools, "drawn", "cut-lite", truth=truth)]
+    (results / "recipes-cpu.json").write_text(json.dumps(rows), encoding="utf-8")
+    text = tools.table.recipes(results)
+    kid = "1.23 (1.00 to 1.50)"
+    assert text.splitlines()[:5] == [
+        "**ink**",
+        "",
+        "| recipe | steps | KID, random network | KID, light VGG-19 | structure | edges |",
+        "|---|---|---|---|---|---|",
+        f"| cut-lite | 2,500 | {kid} | {kid} | 0.50 ± 0.02 | 0.50 ± 0.02 |",
+    ]
+    assert f"| dcl-lite | 900 | {kid}" in text
+    assert "| edges | PSNR to the truth |\n" in text
+    assert "| 17.3 ± 0.3 |\n" in text
+    assert "1 thread, PyTorch" in text.splitlines()[-1]
+    assert "2026-01-03" not in tools.table.table(results)
+
+
+def test_rows_of_an_earlier_run_are_kept(tools: SimpleNamespace, tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    earlier = [{"name": "one", "ratio": 1}, {"name": "two", "ratio": 2}]
+    tools.report.keep([{"name": "two", "ratio": 3}], file, earlier)
+    assert json.loads(file.read_text(encoding="utf-8")) == [{"name": "one", "ratio": 1}, {"name": "two", "ratio": 3}]
+
+
 def test_the_page_is_written_and_checked(tools: SimpleNamespace, results: Path, tmp_path: Path) -> None:
     page = tmp_path / "README.md"
-    page.write_text(f"before\n{tools.table.BEGIN}\nold\n{tools.table.END}\nafter\n", encoding="utf-8")
+    begin, end = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+    others = "<!-- recipes -->\nnone\n<!-- /recipes -->"
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n{others}\n", encoding="utf-8")
     words = [str(page), "--results", str(results)]
     assert tools.table.main([*words, "--check"]) == 1
     assert "old" in page.read_text(encoding="utf-8")
     assert tools.table.main(words) == 0
     text = page.read_text(encoding="utf-8")
-    assert text.startswith(f"before\n{tools.table.BEGIN}\n| what ")
-    assert text.endswith(f"{tools.table.END}\nafter\n")
+    assert text.startswith(f"before\n{begin}\n| what ")
+    assert f"{end}\nafter\n" in text
+    assert text.endswith(others.replace("none", tools.table.NOT_MEASURED) + "\n")
     assert tools.table.main([*words, "--check"]) == 0
     page.write_text("no markers", encoding="utf-8")
     assert tools.table.main(words) == 2

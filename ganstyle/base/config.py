@@ -127,7 +127,10 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one config over another.
 
     What belongs together is replaced together: a new length of training drops the old one, and its decay with it; a
-    spec with another name drops the old name's parameters.
+    spec with another name drops the old name's parameters. Numbers reach into a list: `members.0.layers=2`.
+
+    Raises:
+        UserError: a list has no item of that number.
     """
     result = dict(lower)
     for key, value in upper.items():
@@ -135,9 +138,21 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping) and isinstance(below, Mapping):
             dropped = _outdated(key, below, value)
             result[key] = merge({name: each for name, each in below.items() if name not in dropped}, value)
+        elif isinstance(value, Mapping) and isinstance(below, list) and all(map(str.isdecimal, value)):
+            result[key] = _merged_list(key, below, value)
         else:
             result[key] = value
     return result
+
+
+def _merged_list(name: str, lower: Sequence[Any], upper: Mapping[str, Any]) -> list[Any]:
+    """A list with some of its items, told by their numbers from 0, changed as in `merge`; of specs as of a section."""
+    items = list(lower)
+    for number, value in upper.items():
+        if int(number) >= len(items):
+            raise UserError(f"{name}.{number}: {name} has {len(items)} items, the first is 0")
+        [items[int(number)]] = merge({"generator": items[int(number)]}, {"generator": value}).values()
+    return items
 
 
 def _outdated(section: str, below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:

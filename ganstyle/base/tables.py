@@ -45,6 +45,17 @@ def named_in(table: Mapping[str, Any], kind: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def each_once(noun: str) -> AfterValidator:
+    """For an annotation of a constructor's parameter: a list that holds nothing twice."""
+
+    def check(values: list[Any]) -> list[Any]:
+        if any(values.count(value) > 1 for value in values):
+            raise ValueError(f"each {noun} may be there once")
+        return values
+
+    return AfterValidator(check)
+
+
 def parameters(constructor: Callable[..., Any], given: Collection[str] = ()) -> dict[str, Any]:
     """The constructor's parameters and their annotations, bounds included, without those that the caller gives."""
     init = constructor.__init__ if inspect.isclass(constructor) else constructor

@@ -16,7 +16,7 @@ from ganstyle.cli.progress import reading
 from ganstyle.tracking.console import say
 
 SETS, PAIRS = "Of folders", "Of pairs"
-OURS, MOST = "ganstyle", 10_000  # as the verb has them, which imports torch
+OURS, MOST, SIZE_PX = "ganstyle", 10_000, 1024  # as the verb has them, which imports torch
 
 
 @app.command()
@@ -75,7 +75,7 @@ def evaluate(  # noqa: PLR0917 - Typer takes the arguments' order from here
     ] = None,
     size: Annotated[
         int, typer.Option(min=32, help="Larger outputs are measured at this longer side.", rich_help_panel=PAIRS)
-    ] = 1024,
+    ] = SIZE_PX,
     style_scale: Annotated[
         float, typer.Option(help="The one that the outputs were made with.", rich_help_panel=PAIRS)
     ] = 1.0,
@@ -103,6 +103,7 @@ def evaluate(  # noqa: PLR0917 - Typer takes the arguments' order from here
     of_two = {"--source": source, "--truth": truth, "--train": train, "--protocol": protocol != OURS}
     of_sets = {"--max": most != MOST, "--seed": seed != 0, "--skip-unreadable": skip_unreadable}
     of_pairs = {"--features": features, "--inception": inception}
+    of_pairs |= {"--size": size != SIZE_PX, "--style-scale": style_scale != 1}
     options: dict[str, Any] = {"device": device, "most": most, "seed": seed, "skip_unreadable": skip_unreadable}
     if pair:
         _refuse("--pair", **of_two, **of_sets, **{"--compare": compare})
@@ -127,10 +128,18 @@ def _check_place(file: Path, reads: Sequence[Path]) -> None:
     """Before all the work, whether a file can be there at all, and is none that is read."""
     if file.is_file() and any(path.is_file() and path.samefile(file) for path in reads):
         raise UserError(f"--json: {file} is read for this; expected a file to write")
+    if file.is_file() and not _is_json(file):
+        raise UserError(f"--json: {file} is there already and holds no JSON; expected a new file or earlier scores")
     if file.is_dir():
         raise UserError(f"--json: {file} is a folder; expected a file to write")
     if not file.parent.is_dir():
         raise UserError(f"--json: the folder {file.parent} is not there; make it first")
+
+
+def _is_json(file: Path) -> bool:
+    """Whether a file may be replaced: it is empty, or begins as scores do."""
+    with file.open("rb") as opened:
+        return opened.read(1) in (b"", b"{")
 
 
 def _refuse_count(files: list[Path], count: int, line: str) -> None:

@@ -45,9 +45,7 @@ class ImageSet:
 
     def names(self) -> dict[str, int]:
         """The number of each image by its relative path without the suffix; those of one name twice are left out."""
-        names = [key_of(path, self.folder) for path in self.paths]
-        once = Counter(names)
-        return {name: number for number, name in enumerate(names) if once[name] == 1}
+        return numbers_by_name(self.paths, self.folder)
 
     def formats(self) -> dict[str, int]:
         """How many files have which suffix."""
@@ -66,6 +64,13 @@ class ImageSet:
 def key_of(path: Path, folder: Path) -> str:
     """What an image is called, whatever its format."""
     return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def numbers_by_name(paths: Sequence[Path], folder: Path) -> dict[str, int]:
+    """The number of each image by what it is called; those of one name in two formats are left out."""
+    names = [key_of(path, folder) for path in paths]
+    once = Counter(names)
+    return {name: number for number, name in enumerate(names) if once[name] == 1}
 
 
 def read_set(

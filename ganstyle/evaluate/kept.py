@@ -12,7 +12,7 @@ import torch
 from ganstyle.base.errors import UserError
 from ganstyle.data.images import read_pixels
 from ganstyle.data.pixels import resize, within
-from ganstyle.evaluate.image_sets import ImageSet, images_of, key_of
+from ganstyle.evaluate.image_sets import ImageSet, images_of, numbers_by_name
 from ganstyle.evaluate.perceptual import Distance, grey_lpips, ssim
 from ganstyle.evaluate.structure import WINDOW_PX, structure_similarities
 from ganstyle.evaluate.truth import gradient_correlation, psnr
@@ -51,11 +51,11 @@ def beside(
     Raises:
         UserError: no image of the same name.
     """
-    paths = {key_of(path, other): path for path in images_of(other)}
-    names = fake.names()
-    common = [name for name in names if name in paths]
-    if not common:
-        raise UserError(f"{other} has no image of the same name as any in {fake.folder}: {what} is told by names")
+    common = common_names(fake.paths, fake.folder, other, what)
+    found, names = images_of(other), fake.names()
+    paths = {name: found[number] for name, number in numbers_by_name(found, other).items()}
+    if len(paths) < len(found):
+        warn(f"{what}: {len(found) - len(paths)} images of {other} share their names and are left out")
     if len(common) < len(fake.paths):
         warn(f"{what}: {len(fake.paths) - len(common)} of {len(fake.paths)} outputs have no image in {other}")
     measure = MEASURES[what](warn, device)
@@ -69,6 +69,15 @@ def beside(
         warn(f"{what}: {resized} images of {other} have another size than their outputs and are resized to theirs")
     means = {name: _mean([row[name] for row in rows]) for name in rows[0]}
     return {"folder": str(other), "pairs": len(rows), **means}
+
+
+def common_names(outputs: Sequence[Path], folder: Path, other: Path, what: str) -> list[str]:
+    """The names of a folder's outputs that are in another folder too; `UserError` where there is none."""
+    partners = numbers_by_name(images_of(other), other)
+    common = [name for name in numbers_by_name(outputs, folder) if name in partners]
+    if not common:
+        raise UserError(f"{other} has no image of the same name as any in {folder}: {what} is told by names")
+    return common
 
 
 def _mean(values: Sequence[float]) -> dict[str, float | int | None]:

@@ -79,6 +79,7 @@ def distances(features: np.ndarray, others: np.ndarray) -> np.ndarray:
     squares = (features**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * features @ others.T
     # What is nearly equal has lost its digits.
     scale = np.maximum((features**2).sum(axis=1)[:, None], (others**2).sum(axis=1))
-    for row, column in np.argwhere(squares < 1e-9 * scale):
-        squares[row, column] = ((features[row] - others[column]) ** 2).sum()
+    near = squares < 1e-9 * scale
+    for row in np.flatnonzero(near.any(axis=1)):
+        squares[row, near[row]] = ((features[row] - others[near[row]]) ** 2).sum(axis=1)
     return np.sqrt(np.maximum(squares, 0))

@@ -54,7 +54,10 @@ def memorised(sets: dict[str, ImageSet], features: dict[str, np.ndarray], warn: 
         warn(f"memorised: {found['copies']} outputs are images of {train.folder}, pixel for pixel")
     new = [number for number, digest in enumerate(real.digests) if digest not in trained]
     if len(new) < LEAST_NEW:
-        warn(f"memorised: all images of {real.folder} are in {train.folder}: without new images there is no threshold")
+        warn(
+            f"memorised: {len(new)} of {len(real.paths)} images of {real.folder} are not in {train.folder}; a "
+            f"threshold takes {LEAST_NEW} new ones"
+        )
         return found
     _, usual = nearest(features["real"][new], features["train"])
     return found | _judged(apart, usual, warn)

@@ -63,9 +63,9 @@ def _bilinear(describe: Describer, images: np.ndarray) -> np.ndarray:
 
 
 def _clean(describe: Describer, images: np.ndarray) -> np.ndarray:
-    """Antialiased bicubic in float, never rounded nor clipped, as clean-fid does it by Pillow."""
+    """Antialiased bicubic in float, clipped and not rounded, as clean-fid 0.1.35 does it by Pillow."""
     resized = F.interpolate(_levels(images), (SIDE_PX, SIDE_PX), mode="bicubic", antialias=True, align_corners=False)
-    return _of_levels(describe, resized)
+    return _of_levels(describe, resized.clamp(0, 255))
 
 
 def _levels(images: np.ndarray) -> Tensor:

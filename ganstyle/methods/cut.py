@@ -12,7 +12,7 @@ import torch
 from annotated_types import Ge, Gt, Interval, MinLen
 from torch import Tensor, nn
 
-from ganstyle.base.tables import named_in
+from ganstyle.base.tables import each_once, named_in
 from ganstyle.losses.adversarial import ADVERSARIAL, AdversarialLoss
 from ganstyle.losses.patch_nce import mean_patch_nce
 from ganstyle.methods.cyclegan import frozen
@@ -61,7 +61,7 @@ class CUT:
         nce_weight: Annotated[float, Ge(0)] = 1.0,
         identity: bool = True,
         flip_equivariance: bool = False,
-        nce_layers: Annotated[list[str], MinLen(1)] = list(NCE_LAYERS),  # noqa: B006 - never changed
+        nce_layers: Annotated[list[str], MinLen(1), each_once("layer")] = list(NCE_LAYERS),  # noqa: B006 - never changed
         patches: Annotated[int, Interval(ge=2, le=65536)] = 256,
         temperature: Annotated[float, Gt(0)] = 0.07,
         head_width: Annotated[int, Interval(ge=1, le=4096)] = 256,

@@ -47,8 +47,11 @@ class GradientPenalty:
         self.discriminators, self.weight = discriminators, weight
 
     def __call__(self, reals: Mapping[str, Tensor], fakes: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """By name, for real images and fakes (N, 3, H, W) by domain; each image's share is drawn for its sample."""
-        if self.weight == 0:
+        """By name, for real images and fakes (N, 3, H, W) by domain; each image's share is drawn for its sample.
+
+        None on the meta device, where steps are counted to judge compiling: this is never compiled.
+        """
+        if self.weight == 0 or batch.a.is_meta:
             return {}
         return {
             f"discriminator/penalty_{domain}": self.weight

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 from annotated_types import Gt, Le, Len
-from pydantic import AfterValidator
 from torch import nn
 
-from ganstyle.base.tables import build, check_spec, named_in, value_mistakes
+from ganstyle.base.tables import build, check_spec, each_once, named_in, value_mistakes
 from ganstyle.networks.augmented import TRANSFORMS, Augmented
 from ganstyle.networks.feature_discriminator import FeatureDiscriminator
 from ganstyle.networks.frozen_vgg import AUTO, NoWeights, settled_weights
@@ -36,14 +35,8 @@ class Discriminator(Protocol):
     minimum_px: int
 
 
-def _each_once(policy: list[str]) -> list[str]:
-    if len(set(policy)) < len(policy):
-        raise ValueError("each transform may be there once")
-    return policy
-
-
 TransformName = Annotated[str, named_in(TRANSFORMS, "transform")]
-Policy = Annotated[list[TransformName], Len(1, len(TRANSFORMS)), AfterValidator(_each_once)]
+Policy = Annotated[list[TransformName], Len(1, len(TRANSFORMS)), each_once("transform")]
 
 
 def several(*, members: Annotated[list[dict], Len(1, 16)]) -> Several:
@@ -120,6 +113,12 @@ def discriminator_mistakes(spec: Spec, *, path: str = "discriminator") -> list[s
         mistakes += value_mistakes(Weight, weight, path=f"{path}.{place}.{WEIGHT}")
         mistakes += discriminator_mistakes(inner, path=f"{path}.{place}")
     return mistakes
+
+
+def bounded(spec: Spec) -> bool:
+    """Whether spectral norm bounds how steep the scores are, of every discriminator that a sound spec holds."""
+    leaves = [each for each in all_specs(spec) if not inner_specs(each)]
+    return all(each["name"] == "features" or each.get("spectral", False) for each in leaves)
 
 
 def without_paths(value: Any) -> Any:

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from annotated_types import Interval, MinLen
-from pydantic import AfterValidator
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganstyle.base.errors import UserError
-from ganstyle.base.tables import named_in
+from ganstyle.base.tables import each_once, named_in
 from ganstyle.networks.blocks import named, require_rgb
 from ganstyle.networks.frozen_vgg import AUTO, frozen_vgg
 from ganstyle.networks.initialise import initialise
 from ganstyle.networks.vgg import LAYERS
+from ganstyle.networks.vgg_layouts import POOLINGS
 
 JUDGED = ("relu1_2", "relu2_2", "relu3_4", "relu4_4")
 NEGATIVE_SLOPE = 0.2
@@ -27,14 +27,8 @@ GAIN = 0.02
 COARSE_PX = 4
 
 
-def _each_once(layers: list[str]) -> list[str]:
-    if len(set(layers)) < len(layers):
-        raise ValueError("each layer may be there once")
-    return layers
-
-
 LayerName = Annotated[str, named_in(dict.fromkeys(LAYERS), "layer")]
-LayerNames = Annotated[list[LayerName], MinLen(1), AfterValidator(_each_once)]
+LayerNames = Annotated[list[LayerName], MinLen(1), each_once("layer")]
 
 
 class FeatureDiscriminator(nn.Module):
@@ -57,6 +51,7 @@ class FeatureDiscriminator(nn.Module):
             a name of `networks.vgg_files.FEATURES`, or the path of a file.
         layers: of the VGG, that are judged.
         width: of each head.
+        pooling: of the VGG; `max`, as it was trained, gives its gradient to one pixel of four, `average` to all.
 
     Raises:
         UserError: no such weights; or images of another shape or too small.
@@ -70,10 +65,11 @@ class FeatureDiscriminator(nn.Module):
         weights: str = AUTO,
         layers: LayerNames = list(JUDGED),  # noqa: B006 - never changed
         width: Annotated[int, Interval(ge=1, le=1024)] = 64,
+        pooling: Annotated[str, named_in(POOLINGS, "pooling")] = "max",
     ) -> None:
         super().__init__()
         self.layers = tuple(sorted(layers, key=LAYERS.index))
-        frozen = frozen_vgg(weights, self.layers[-1])
+        frozen = frozen_vgg(weights, self.layers[-1], pooling)
         self.vgg, self.digest = frozen.vgg, frozen.digest
         self.magnitudes = {layer: frozen.magnitudes[layer] for layer in self.layers}
         self.heads = nn.ModuleDict({layer: self._head(layer, width) for layer in self.layers})

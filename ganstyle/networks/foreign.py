@@ -17,6 +17,7 @@ from ganstyle.networks.foreign_files import is_safetensors, read_content
 from ganstyle.networks.foreign_layouts import LAYOUTS, STATISTICS, Generator, Shape
 from ganstyle.networks.foreign_others import ELSEWHERE, looks_like
 from ganstyle.networks.generators import GENERATORS
+from ganstyle.networks.weight_files import is_plain
 
 # Of several state dicts in one file, the averaged weights.
 AVERAGED = ("params_ema", "ema", "model_ema", "netG_ema", "g_ema", "G_ema")
@@ -241,7 +242,9 @@ class _Reading:
             self._refuse(source, f"is {tuple(tensor.shape)}, expected {tuple(like.shape)}")
         if tensor.is_floating_point() != like.is_floating_point():
             self._refuse(source, f"is of {tensor.dtype}, expected {like.dtype}")
-        if tensor.layout != torch.strided or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        if not is_plain(tensor):
+            self._refuse(source, "holds no plain values: it is sparse, quantised or from the meta device")
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
             self._refuse(source, "says more values than the file holds")  # a small file could fill the memory
         if not torch.isfinite(tensor.float()).all():
             raise UserError(f"{self.path}: {source} holds NaN or infinity: take another checkpoint")

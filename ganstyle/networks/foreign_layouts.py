@@ -70,7 +70,7 @@ class ResNet:
 
     def recognise(self, shapes: Shapes) -> Generator | None:
         """See `Layout`."""
-        places = _by_place(shapes, r"model\.(\d+)\.(.+)")
+        places = _by_place(shapes, r"model\.(\d{1,4})\.(.+)")
         blocks = [place for place, keys in places.items() if any(key.startswith("conv_block.") for key in keys)]
         norm, width = norm_of(shapes, "model.1", "model.2"), width_of(shapes, "model.1")
         if not blocks or norm is None or width is None:

@@ -45,7 +45,7 @@ class FrozenVgg:
     magnitudes: Mapping[str, float]
 
 
-def frozen_vgg(weights: str, deepest: str) -> FrozenVgg:
+def frozen_vgg(weights: str, deepest: str, pooling: str = "max") -> FrozenVgg:
     """A VGG of one's own, on torch's default device.
 
     On the meta device, where networks are built to be counted, published weights need not be there.
@@ -53,13 +53,15 @@ def frozen_vgg(weights: str, deepest: str) -> FrozenVgg:
     Args:
         weights: `auto`, a name of FEATURES or the path of a file.
         deepest: the layer behind which nothing is needed.
+        pooling: a name in POOLINGS.
 
     Raises:
         UserError: no such weights, or a file of something else.
     """
     device = torch.get_default_device()
     with torch.device("cpu"):
-        held = _blank(weights, deepest) if device.type == "meta" and not _is_there(weights) else _read(weights, deepest)
+        blank = device.type == "meta" and not _is_there(weights)
+        held = (_blank if blank else _read)(weights, deepest, pooling)
     return FrozenVgg(copy.deepcopy(held.vgg).to(device), held.digest, held.magnitudes)
 
 
@@ -97,17 +99,17 @@ def _file(weights: str) -> Path:
     return path
 
 
-def _read(weights: str, deepest: str) -> FrozenVgg:
+def _read(weights: str, deepest: str, pooling: str) -> FrozenVgg:
     file = _file(weights)
     found = file.stat() if file.is_file() else None
     # A step's networks are built several times over, and some of these files have half a gigabyte.
-    return _read_once(weights, deepest, file, (found.st_mtime_ns, found.st_size) if found else (0, 0))
+    return _read_once(weights, deepest, pooling, file, (found.st_mtime_ns, found.st_size) if found else (0, 0))
 
 
 @lru_cache(maxsize=1)
-def _read_once(weights: str, deepest: str, file: Path, _: tuple[int, int]) -> FrozenVgg:
+def _read_once(weights: str, deepest: str, pooling: str, file: Path, _: tuple[int, int]) -> FrozenVgg:
     layout, tensors = _weights_of(weights, file)
-    vgg = _down_to(deepest, layout, tensors)
+    vgg = _down_to(deepest, pooling, layout, tensors)
     digest = weights_digest((name, tensor) for name, tensor in vgg.named_buffers())
     return FrozenVgg(vgg, digest, _magnitudes(vgg))
 
@@ -128,22 +130,22 @@ def _weights_of(weights: str, file: Path) -> tuple[Layout, Mapping[str, Tensor]]
     return layouts[0], tensors
 
 
-def _down_to(deepest: str, layout: Layout, tensors: Mapping[str, Tensor]) -> Vgg:
+def _down_to(deepest: str, pooling: str, layout: Layout, tensors: Mapping[str, Tensor]) -> Vgg:
     if deepest not in layout.layers:
         raise UserError(f"{layout.name} has no layer {deepest}; it has {', '.join(layout.layers)}")
     needed = {*layout.keys[: layout.layers.index(deepest) + 1], LIGHT_ENTRANCE}
     own = {name: each for name, each in tensors.items() if name.rpartition(".")[0] in needed}
-    return as_buffers(Vgg(layout, own, padding=PADDING))
+    return as_buffers(Vgg(layout, own, pooling=pooling, padding=PADDING))
 
 
-def _blank(weights: str, deepest: str) -> FrozenVgg:
+def _blank(weights: str, deepest: str, pooling: str) -> FrozenVgg:
     """A VGG of the right shapes, for the meta device."""
     features: Features = FEATURES[first_there() if weights == AUTO else weights]
     layout = features.layouts[0]
     shapes = layout.shapes(layout.layers[-1]) | {LIGHT_ENTRANCE: (3, 3, 1, 1)}
     tensors = {f"{key}.weight": torch.zeros(shape) for key, shape in shapes.items()}
     tensors |= {f"{key}.bias": torch.zeros(shape[0]) for key, shape in shapes.items()}
-    return FrozenVgg(_down_to(deepest, layout, tensors), "", dict.fromkeys(LAYERS, 1.0))
+    return FrozenVgg(_down_to(deepest, pooling, layout, tensors), "", dict.fromkeys(LAYERS, 1.0))
 
 
 def as_buffers(vgg: Vgg) -> Vgg:

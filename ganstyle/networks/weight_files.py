@@ -30,10 +30,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     weights = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(each, Tensor) for each in weights.values()):
         raise UserError(f"{path}: expected named tensors (a state dict), got something else; give a file of weights")
+    odd = [name for name, tensor in weights.items() if not is_plain(tensor)]
+    if odd:
+        raise UserError(f"{path}: {odd[0]} holds no plain values: it is sparse, quantised or from the meta device")
     broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(f"{path}: {broken[0]} holds NaN or infinity; download the file again")
     return dict(weights)
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds its values one by one."""
+    return tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
 
 
 def hub_file(name: str) -> Path:

@@ -99,7 +99,9 @@ def matrix_product_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 def surely_short(method: Method, costs: Costs, *, steps: int, batch_size: int, crop_px: int) -> bool:
     """Whether a run is too short on any machine, known without counting: a weight acts at most once for each pixel."""
-    weights = sum(weight.numel() for network in method.networks.values() for weight in network.parameters())
+    # Buffers too: a frozen VGG is no parameter.
+    networks = method.networks.values()
+    weights = sum(each.numel() for network in networks for each in (*network.parameters(), *network.buffers()))
     most = 2 * weights * batch_size * crop_px**2 * MOST_PASSES / SLOWEST_RATE + costs.overhead_s
     return steps * most * costs.saved < MARGIN * costs.compile_s
 

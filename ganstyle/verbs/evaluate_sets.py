@@ -19,7 +19,7 @@ from ganstyle.evaluate.comparing import compare, kernel_estimate
 from ganstyle.evaluate.describers import Describer, describer
 from ganstyle.evaluate.distances import enough_for_frechet, standardise
 from ganstyle.evaluate.image_sets import ImageSet, images_of, oddities, read_set, unreadable_line
-from ganstyle.evaluate.kept import beside
+from ganstyle.evaluate.kept import beside, common_names
 from ganstyle.evaluate.manifold import manifold
 from ganstyle.evaluate.memorised import memorised
 from ganstyle.evaluate.protocols import OURS, PROTOCOLS, Protocol
@@ -141,6 +141,9 @@ def evaluate_sets(
     """
     others = {"real": real, "source": source, "truth": truth, "train": train}
     _check_folders({"fake": fake}, {role: folder for role, folder in others.items() if folder is not None})
+    partners = {what: folder for what, folder in {"content": source, "truth": truth}.items() if folder is not None}
+    for what, folder in partners.items():
+        common_names(images_of(fake)[:most], fake, folder, what)
     reader = _reader(protocol, weights, device=device, most=most, skip_unreadable=skip_unreadable, say=say, watch=watch)
     folders = {"fake": fake, "real": real, **({} if train is None else {"train": train})}
     sets = {role: reader.read(folder) for role, folder in folders.items()}
@@ -149,11 +152,10 @@ def evaluate_sets(
         reader.warn(line)
     scaled = reader.scaled(sets)
     result = reader.facts(sets) | {"scores": _scores(reader, scaled["fake"], scaled["real"], seed)}
-    for what, folder in {"content": source, "truth": truth}.items():
-        if folder is not None:
-            advance = partial(watch, f"{folder} ({what})")
-            where = torch.device(reader.describe.device)
-            result[what] = beside(sets["fake"], folder, what, reader.warn, device=where, advance=advance)
+    for what, folder in partners.items():
+        advance = partial(watch, f"{folder} ({what})")
+        where = torch.device(reader.describe.device)
+        result[what] = beside(sets["fake"], folder, what, reader.warn, device=where, advance=advance)
     if train is not None:
         result["memorised"] = memorised(sets, scaled, reader.warn)
     return {**result, "warnings": reader.warnings}

@@ -58,7 +58,7 @@ def load(
     """
     path, tiles = Path(model), Tiles(tile, tile_px, scratch, say)
     target = available_device(device)
-    if path.is_dir() and (foreign := saved_generator(path, direction, checkpoint)):
+    if path.is_dir() and not _is_run(path) and (foreign := saved_generator(path, direction, checkpoint)):
         say(f"{path} has no run of ganstyle: taking {foreign.name}")
         path, checkpoint = foreign, None
     if path.is_dir():
@@ -96,12 +96,17 @@ def export(
 def directions_of(model: str | Path) -> list[str]:
     """The directions that a model can be loaded for; those of a run's folder by its newest checkpoint."""
     path = Path(model)
-    if path.is_dir() and (saved := saved_directions(path)):
+    if path.is_dir() and not _is_run(path) and (saved := saved_directions(path)):
         return saved
     if path.is_dir():
         facts = load_checkpoint(_checkpoint_file(path, None)[1])["facts"]
         return list(facts["translators"])
     return [load(path, device="cpu").facts.direction]
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is one of ours, whatever else people keep in it."""
+    return (folder / "config.yaml").is_file() or any((folder / "checkpoints").glob("*.pt"))
 
 
 def _from_file(path: Path, direction: str | None) -> tuple[nn.Module, Mapping[str, Any], ModelFacts]:

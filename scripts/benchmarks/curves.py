@@ -44,7 +44,7 @@ class Curve:
         plain_step = plain.PlainStep(self.case.width, self.case.blocks, self.case.device)
         step: Callable[[ours.ImageBatch], dict[str, Tensor]]
         if self.ours:
-            step = trained = ours.Trained(self.case)
+            step = trained = ours.Trained.of(self.case)
             for name in NETWORKS:
                 copy_weights(getattr(plain_step, name), trained.training.method.networks[name])
         else:

@@ -54,16 +54,21 @@ class Trained:
     """What a run trains, built as a run builds it; a call makes one step as the loop does.
 
     Args:
-        case: sizes, precision, compilation.
+        config: of the run.
+        hardware: what it computes on, how precisely, compiled or not.
     """
 
-    def __init__(self, case: Case) -> None:
-        hardware = hardware_of(case)
-        plan = Plan(config_of(case), {}, hardware, steps=1, decay_from=1)
+    def __init__(self, config: Config, hardware: Hardware) -> None:
+        plan = Plan(config, {}, hardware, steps=1, decay_from=1)
         self.training = build_training(plan, RunFolder(Path("nothing-is-written")))
         self.cuda_graphs = hardware.cuda_graphs
         if hardware.compile:
             compile_halves(self.training.method.halves, cuda_graphs=hardware.cuda_graphs)
+
+    @classmethod
+    def of(cls, case: Case) -> Trained:
+        """Of a case's sizes, precision and compilation."""
+        return cls(config_of(case), hardware_of(case))
 
     def __call__(self, batch: ImageBatch) -> dict[str, Tensor]:
         """The losses of one step, still on the device."""
@@ -85,7 +90,7 @@ class Step:
     case: Case
 
     def __call__(self) -> Work:
-        trained, pairs = Trained(self.case), self.case.inputs(torch.channels_last)
+        trained, pairs = Trained.of(self.case), self.case.inputs(torch.channels_last)
         draws = iter(Draws(0, step) for step in range(10**9))
 
         def step() -> None:
@@ -160,7 +165,7 @@ class Waiting:
     steps: int
 
     def __call__(self) -> Callable[[], tuple[float, float]]:
-        trained = Trained(self.case)
+        trained = Trained.of(self.case)
         return lambda: _waits(trained, self.pictures, self.steps)
 
 

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ def arguments(description: str | None) -> ArgumentParser:
     """The arguments that every benchmark takes."""
     parser = ArgumentParser(description=(description or "").split("\n", 1)[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    parser.add_argument("--add", action="store_true", help="keep FILE's rows of other names, from earlier runs")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--alternations", type=int, help=f"turns of each side ({ALTERNATIONS})")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few turns: to see that it runs")
@@ -44,6 +45,7 @@ def benchmark(parser: ArgumentParser, measure: Callable[[Namespace], Iterable[Ro
     """
     parsed = parser.parse_args()
     rows: list[Row] = []
+    earlier = json.loads(parsed.json.read_text(encoding="utf-8")) if parsed.add and parsed.json.exists() else []
     try:
         available_device(parsed.device)
         stamp, busy = stamped(parsed.device), told_if_busy("at the start")
@@ -51,20 +53,22 @@ def benchmark(parser: ArgumentParser, measure: Callable[[Namespace], Iterable[Ro
         for row in measure(parsed):
             print(shown(row), flush=True)
             rows.append(row | stamp | {"others_busy_cores": busy})
-            keep(rows, parsed.json)
+            keep(rows, parsed.json, earlier)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     after = told_if_busy("at the end")
     most = None if busy is None or after is None else max(busy, after)
-    keep([row | {"others_busy_cores": most} for row in rows], parsed.json)
+    keep([row | {"others_busy_cores": most} for row in rows], parsed.json, earlier)
 
 
-def keep(rows: list[Row], file: Path | None) -> None:
+def keep(rows: list[Row], file: Path | None, earlier: Sequence[Row] = ()) -> None:
     """Write what there is, so that a long run that is stopped leaves its first rows."""
     if file is not None:
+        names = {row["name"] for row in rows}
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        kept = [row for row in earlier if row["name"] not in names]
+        file.write_text(json.dumps(kept + rows, indent=1) + "\n", encoding="utf-8")
 
 
 def stamped(device: str) -> Row:

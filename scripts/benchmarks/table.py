@@ -1,4 +1,4 @@
-"""Writes the README's table of measurements from the results that are kept; `--check README.md` only compares."""
+"""Writes the README's tables of measurements from the results that are kept; `--check README.md` only compares."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import folder
 import inference
 import memory
 import onnx_inference
+import recipe_table
 import stylize
 import tiles
 import tracking
@@ -24,7 +25,7 @@ from machine import BUSY_CORES
 from ganstyle.base.errors import UserError
 
 RESULTS = Path(__file__).parent / "results"
-BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+RECIPES = "recipes-cpu"
 NOT_MEASURED = "not measured yet"
 LARGEST_WHOLE_MP = 24  # 100 MP take 128 GB
 BUSY = "Others used the machine meanwhile."
@@ -134,12 +135,30 @@ LINES = [
 
 
 def table(results: Path) -> str:
-    """The table in Markdown, and under it where the numbers are from."""
-    found = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("*.json"))}
+    """What is fast, in Markdown, and under it where the numbers are from."""
+    found = {stem: rows for stem, rows in _found(results).items() if stem != RECIPES}
     lines = ["| what | aim | measured |", "|---|---|---|"]
     lines += [f"| {line.what} | {line.aim} | {_measured(line, found)} |" for line in LINES]
-    origins = dict.fromkeys(_origin(row) for rows in found.values() for row in rows)
-    return "\n".join(lines + [part for origin in origins for part in ("", origin)])
+    return _with_origins("\n".join(lines), [row for rows in found.values() for row in rows])
+
+
+def recipes(results: Path) -> str:
+    """What the recipes make in the same time, in Markdown, and under it where the numbers are from."""
+    rows = _found(results).get(RECIPES, [])
+    return _with_origins(recipe_table.tables(rows) or NOT_MEASURED, rows)
+
+
+# What stands on the page between `<!-- NAME -->` and `<!-- /NAME -->`.
+BLOCKS = {"benchmarks": table, "recipes": recipes}
+
+
+def _found(results: Path) -> dict[str, list[Row]]:
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("*.json"))}
+
+
+def _with_origins(text: str, rows: Iterable[Row]) -> str:
+    origins = dict.fromkeys(map(_origin, rows))
+    return "\n".join([text, *(part for origin in origins for part in ("", origin))])
 
 
 def _measured(line: Line, found: Mapping[str, list[Row]]) -> str:
@@ -149,20 +168,22 @@ def _measured(line: Line, found: Mapping[str, list[Row]]) -> str:
 
 def _origin(row: Row) -> str:
     hardware, versions = row["hardware"], row["versions"]
-    machine = hardware.get("gpu", f"{hardware['cpu']}, {row['threads']} threads")
+    threads = row["threads"]
+    machine = hardware.get("gpu", f"{hardware['cpu']}, {threads} thread{'s' if threads > 1 else ''}")
     return (
         f"Measured on {row['date']} on {machine}, PyTorch {versions['torch']}, Python {versions['python']}; "
         f"ratios with their 95 % intervals.{' ' + BUSY if (row['others_busy_cores'] or 0) > BUSY_CORES else ''}"
     )
 
 
-def with_table(text: str, new: str) -> str:
-    """A page with the table between its two markers replaced; `UserError` where they are not there."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def with_block(text: str, name: str, new: str) -> str:
+    """A page with what is between a block's two markers replaced; `UserError` where they are not there."""
+    first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise UserError(f"got a page without {BEGIN} and {END}, expected both, around the table")
-    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+        raise UserError(f"got a page without {first} and {last}, expected both, around the table")
+    return f"{before}{first}\n{new}\n{last}{after}"
 
 
 def main(words: Iterable[str] | None = None) -> int:
@@ -173,13 +194,15 @@ def main(words: Iterable[str] | None = None) -> int:
     parsed = parser.parse_args(None if words is None else list(words))
     try:
         text = parsed.page.read_text(encoding="utf-8")
-        new = with_table(text, table(parsed.results))
+        new = text
+        for name, write in BLOCKS.items():
+            new = with_block(new, name, write(parsed.results))
     except (OSError, UserError) as error:
         print(f"error: {parsed.page}: {error}", file=sys.stderr)
         return 2
     if parsed.check and new != text:
         print(
-            f"error: the table in {parsed.page} differs from the results: run scripts/benchmarks/table.py",
+            f"error: a table in {parsed.page} differs from the results: run scripts/benchmarks/table.py",
             file=sys.stderr,
         )
         return 1

@@ -77,7 +77,7 @@ class Steps:
     rows_before: int = 0
 
     def __call__(self) -> Work:
-        trained, pairs = ours.Trained(self.case), self.case.inputs(torch.channels_last)
+        trained, pairs = ours.Trained.of(self.case), self.case.inputs(torch.channels_last)
         start = self.rows_before * self.log_every
         tracker = SilentTracker() if self.folder is None else told(self.folder, self.case, start, self.log_every)
         draws = iter(Draws(0, step) for step in itertools.count(start))

@@ -216,6 +216,17 @@ def test_another_name_drops_the_old_parameters(section: str) -> None:
     assert merge(below, {section: {"blocks": 6}}) == {section: {**below[section], "blocks": 6}}
 
 
+def test_words_reach_into_a_list_by_numbers() -> None:
+    members = [{"name": "patch", "width": 32}, {"name": "features", "weight": 1}]
+    below = {"discriminator": {"name": "several", "members": members}}
+    words = ["discriminator.members.0.width=8", "discriminator.members.1={name: pixel}"]
+    changed = [{"name": "patch", "width": 8}, {"name": "pixel"}]
+    assert merge(below, parse_words(words)) == {"discriminator": {"name": "several", "members": changed}}
+    assert members == [{"name": "patch", "width": 32}, {"name": "features", "weight": 1}]
+    with pytest.raises(UserError, match=r"members\.2: members has 2 items, the first is 0"):
+        merge(below, parse_words(["discriminator.members.2.width=8"]))
+
+
 def test_a_run_of_another_name_in_wandb_is_still_tracked() -> None:
     below = {"tracking": {"wandb": {"mode": "online", "name": "first", "project": "ink"}}}
     merged = merge(below, parse_words(["tracking.wandb.name=second"]))

@@ -205,8 +205,13 @@ WEIGHTS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "sparse": (
         lambda: changed(lambda each: each.update({"model.4.bias": each["model.4.bias"].to_sparse()})),
-        "model.4.bias says more values than the file holds",
+        "model.4.bias holds no plain values",
     ),
+    "without values": (
+        lambda: changed(lambda each: each.update({"model.4.bias": each["model.4.bias"].to("meta")})),
+        "model.4.bias holds no plain values",
+    ),
+    "a number of thousands of digits": (lambda: {f"model.{'9' * 5000}.weight": torch.zeros(2)}, "known here"),
     "too deep": (lambda: {f"model.model{'.1.model' * 9}.0.weight": torch.zeros(2, 3, 4, 4)}, "known here"),
     "two generators": (lambda: {"one": state(), "two": state()}, r"holds 2 generators \(one, two\)"),
 }

@@ -56,6 +56,8 @@ def test_other_files_are_told_in_one_line(tmp_path: Path) -> None:
         empty: "empty.pth: not a model that can be read",
         saved(tmp_path / "list.pth", [1, 2]): "list.pth: expected named tensors",
         saved(tmp_path / "numbers.pth", {"a": 1}): "numbers.pth: expected named tensors",
+        saved(tmp_path / "sparse.pth", {"a": torch.eye(2).to_sparse()}): "sparse.pth: a holds no plain values",
+        saved(tmp_path / "meta.pth", {"a": torch.zeros(2, device="meta")}): "meta.pth: a holds no plain values",
         saved(tmp_path / "nan.pth", broken): "nan.pth: bad.bias holds NaN or infinity",
     }
     for path, words in cases.items():

@@ -68,6 +68,14 @@ def test_arithmetic_grows_with_the_images() -> None:
     assert large == 2 * small > 0
 
 
+@pytest.mark.parametrize("name", ["cyclegan-lite", "cut-lite", "dcl-lite"])
+def test_a_step_with_a_gradient_penalty_is_counted_without_it(name: str) -> None:
+    words = ("generator.width=4", "discriminator.width=4", "generator.blocks=5")
+    without = step_arithmetic(recipe(name, *words), batch_size=1, crop_px=64)
+    counted = step_arithmetic(recipe(name, *words, "method.gradient_penalty=10"), batch_size=1, crop_px=64)
+    assert counted == without > 0
+
+
 @pytest.mark.parametrize(
     ("name", "crop_px", "steps", "pays"),
     [
@@ -76,6 +84,7 @@ def test_arithmetic_grows_with_the_images() -> None:
         ("cut-lite", 128, 20000, True),
         ("fastcut-lite", 128, 20000, True),
         ("dcl-lite", 128, 20000, True),
+        ("ganstyle-lite", 128, 20000, True),
         ("cyclegan", 256, 266_800, True),
         ("cut", 256, 533_600, True),
     ],
@@ -116,11 +125,13 @@ def test_a_long_run_is_not_surely_short() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "crop_px"), [("demo", 64), *((f"{name}-lite", 128) for name in ("cyclegan", "cut", "fastcut", "dcl"))]
+    ("name", "crop_px"),
+    [("demo", 64), *((f"{name}-lite", 128) for name in ("cyclegan", "cut", "fastcut", "dcl", "ganstyle"))],
 )
 def test_the_bound_is_above_what_is_counted(name: str, crop_px: int) -> None:
     method = recipe(name)
-    weights = sum(weight.numel() for network in method.networks.values() for weight in network.parameters())
+    networks = method.networks.values()
+    weights = sum(each.numel() for network in networks for each in (*network.parameters(), *network.buffers()))
     counted = step_arithmetic(method, batch_size=1, crop_px=crop_px)
     assert counted < 2 * weights * crop_px**2 * compiling.MOST_PASSES
 

@@ -87,6 +87,24 @@ def test_what_is_kept_is_measured_beside_the_image_of_the_same_name(tmp_path: Pa
     json.dumps(found, allow_nan=False)
 
 
+def test_other_names_are_told_before_anything_is_measured(tmp_path: Path) -> None:
+    fake, other = folder(tmp_path / "fake", 3, seed=0), folder(tmp_path / "other", 3, seed=1)
+    for path in other.iterdir():
+        path.rename(path.with_name(f"x{path.name}"))
+    for options in ({"source": other}, {"truth": other}):
+        with pytest.raises(UserError, match="has no image of the same name"):
+            evaluated(fake, tmp_path / "other", weights=str(tmp_path / "not there.pth"), **options)
+
+
+def test_a_photo_in_two_formats_is_nobodys_partner(tmp_path: Path) -> None:
+    fake, photos = folder(tmp_path / "fake", 4, seed=0), folder(tmp_path / "photos", 4, seed=0)
+    Image.new("RGB", (24, 24)).save(photos / "0.bmp")
+    found = evaluated(fake, folder(tmp_path / "real", 4, seed=1), source=photos)
+    assert found["content"]["pairs"] == 3
+    assert found["content"]["change"]["value"] == 0
+    assert any("2 images of" in line and "share their names" in line for line in found["warnings"])
+
+
 def test_copies_of_training_images_are_told(tmp_path: Path) -> None:
     train, real = folder(tmp_path / "train", 30, seed=0), folder(tmp_path / "real", 20, seed=1)
     new, copied = folder(tmp_path / "new", 12, seed=2), tmp_path / "copied"
@@ -105,7 +123,7 @@ def test_copies_of_training_images_are_told(tmp_path: Path) -> None:
     assert not any("memorised" in line for line in found["warnings"])
     found = evaluated(new, train, train=train)
     assert "threshold" not in found["memorised"]
-    assert any("without new images there is no threshold" in line for line in found["warnings"])
+    assert any("0 of 30 images of" in line for line in found["warnings"])
 
 
 def test_what_is_odd_about_the_sets_is_told(tmp_path: Path) -> None:
@@ -200,7 +218,9 @@ def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
         ([fake, real, "--weights", tmp_path / "weights.pth"], "weights.pth"),
         ([fake, real, "--json", tmp_path / "no" / "all.json"], "no is not there; make it first"),
         ([fake, real, "--json", tmp_path], "is a folder"),
+        ([fake, real, "--json", fake / "0.png"], "0.png is there already and holds no JSON"),
         ([fake, real, "--inception", "file"], "--inception: has no meaning"),
+        ([fake, real, "--size", "64", "--style-scale", "2"], "--size, --style-scale: has no meaning"),
         (["--compare", fake, real], "--compare takes three folders"),
         (["--compare", fake, other, real], "have 0 images of one name"),
         (["--compare", fake, fake, real], "given twice"),

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import ganstyle
 from ganstyle.base.errors import UserError
 from ganstyle.train.checkpoint import load_checkpoint
-from ganstyle.verbs.models import export, load
+from ganstyle.verbs.models import directions_of, export, load
 from tests import tiny
 
 
@@ -191,6 +191,15 @@ def test_where_an_export_cannot_go(run: Path, tmp_path: Path, name: str, message
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(UserError, match="a folder of this name is in the way"):
         export(run, tmp_path / "folder.safetensors")
+
+
+def test_a_strangers_checkpoint_in_a_run_is_not_the_run(run: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    (copied / "latest_net_G_A.pth").write_bytes(b"something else")
+    assert torch.equal(load(copied, device="cpu").generator.state_dict()["head.conv.weight"],
+                       load(run, device="cpu").generator.state_dict()["head.conv.weight"])  # fmt: skip
+    assert directions_of(copied) == directions_of(run)
 
 
 def test_the_python_face(run: Path, tmp_path: Path) -> None:
