@@ -85,7 +85,7 @@ def _pairing_mistakes(values: Mapping[str, Any]) -> list[str]:
         )
     if method.get("flip_equivariance"):
         with torch.device("meta"):
-            multiple_px = build(GENERATORS, generator, path="generator").multiple_px
+            multiple_px: Any = build(GENERATORS, generator, path="generator").multiple_px
         crop_px = _crop_px(values)
         if isinstance(crop_px, int) and crop_px % multiple_px:
             mistakes.append(

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from ganstyle.assemble import check_config, settle
+from ganstyle.base.config import load_config
 from ganstyle.base.errors import UserError
 from ganstyle.methods.cyclegan import CycleGAN
 from ganstyle.networks import frozen_vgg, weight_files
@@ -139,6 +141,20 @@ def test_without_a_vgg_it_says_so_and_stays_so(tmp_path: Path, cache: Path) -> N
     assert not [name for name in state["networks"]["discriminator_b"] if "heads" in name]
 
 
+@pytest.mark.parametrize("name", ["ganstyle", "ganstyle-lite"])
+def test_our_recipe_has_both_discriminators_or_the_patchgan_alone(name: str, cache: Path) -> None:
+    config = check_config(load_config(name, ["data.a=x", "data.b=y"]))
+    said: list[str] = []
+    (left,) = settle(config, said.append).discriminator["members"]
+    assert left["name"] == "patch"
+    assert [line.split(":")[0] for line in said] == ["trained by the PatchGAN alone"]
+    there(cache)
+    patch, shifted = settle(config, said.append).discriminator["members"]
+    assert patch == left
+    assert shifted["of"]["weights"] == "vgg19-light"
+    assert len(said) == 1
+
+
 def test_what_is_there_when_a_run_begins_is_what_it_goes_on_with(tmp_path: Path, cache: Path) -> None:
     there(cache)
     tiny.train(tmp_path, several("auto"))
@@ -179,7 +195,7 @@ def test_a_damaged_record_of_what_was_settled_is_told(tmp_path: Path) -> None:
     record = json.loads(file.read_text())
     record["settled"]["discriminator"]["members"][0]["width"] = "x"
     file.write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"discriminator\.members\[0\]\.width: got 'x'"):
+    with pytest.raises(UserError, match=r"discriminator\.members\.0\.width: got 'x'"):
         resume_run(tmp_path / "run", ["training.steps=6"])
 
 

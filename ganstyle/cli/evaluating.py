@@ -102,7 +102,7 @@ def evaluate(  # noqa: PLR0917 - Typer takes the arguments' order from here
         _check_place(as_json, [*files, *(path for path in (weights, inception) if path is not None)])
     of_two = {"--source": source, "--truth": truth, "--train": train, "--protocol": protocol != OURS}
     of_sets = {"--max": most != MOST, "--seed": seed != 0, "--skip-unreadable": skip_unreadable}
-    of_pairs = {"--features": features, "--inception": inception}
+    of_pairs: dict[str, object] = {"--features": features, "--inception": inception}
     of_pairs |= {"--size": size != SIZE_PX, "--style-scale": style_scale != 1}
     options: dict[str, Any] = {"device": device, "most": most, "seed": seed, "skip_unreadable": skip_unreadable}
     if pair:

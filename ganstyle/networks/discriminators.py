@@ -82,7 +82,7 @@ def _members(spec: Spec) -> Iterator[Inner]:
     members = spec.get("members")
     for number, member in enumerate(members if isinstance(members, list) else []):
         if isinstance(member, Mapping):
-            yield Inner(f"members[{number}]", _own(member), member.get(WEIGHT, 1.0))
+            yield Inner(f"members.{number}", _own(member), member.get(WEIGHT, 1.0))
 
 
 def _of(spec: Spec) -> Iterator[Inner]:

@@ -30,10 +30,10 @@ def _cells(row: Row, networks: Iterable[str]) -> list[str]:
     kids = [row["kid"][name] for name in networks]
     cells = [row["recipe"], f"{row['steps']:,}"]
     cells += [f"{kid['value']:.2f} ({kid['low']:.2f} to {kid['high']:.2f})" for kid in kids]
-    cells += [_score(row["content"][name], ".2f") for name in ("structure", "edges")]
-    return cells + ([_score(row["truth"]["psnr"], ".1f")] if "truth" in row else [])
+    cells += [_score(row["content"][name], 2) for name in ("structure", "edges")]
+    return cells + ([_score(row["truth"]["psnr"], 1)] if "truth" in row else [])
 
 
-def _score(score: Row, form: str) -> str:
+def _score(score: Row, digits: int) -> str:
     """A mean over images with its standard error."""
-    return f"{score['value']:{form}} ± {score['error']:{form}}"
+    return f"{score['value']:.{digits}f} ± {score['error']:.{digits + 1}f}"

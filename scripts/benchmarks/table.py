@@ -28,6 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 RECIPES = "recipes-cpu"
 NOT_MEASURED = "not measured yet"
 LARGEST_WHOLE_MP = 24  # 100 MP take 128 GB
+RATIOS = "; ratios with their 95 % intervals"
 BUSY = "Others used the machine meanwhile."
 Row = Mapping[str, Any]
 
@@ -139,13 +140,13 @@ def table(results: Path) -> str:
     found = {stem: rows for stem, rows in _found(results).items() if stem != RECIPES}
     lines = ["| what | aim | measured |", "|---|---|---|"]
     lines += [f"| {line.what} | {line.aim} | {_measured(line, found)} |" for line in LINES]
-    return _with_origins("\n".join(lines), [row for rows in found.values() for row in rows])
+    return _with_origins("\n".join(lines), [row for rows in found.values() for row in rows], RATIOS)
 
 
 def recipes(results: Path) -> str:
     """What the recipes make in the same time, in Markdown, and under it where the numbers are from."""
     rows = _found(results).get(RECIPES, [])
-    return _with_origins(recipe_table.tables(rows) or NOT_MEASURED, rows)
+    return _with_origins(recipe_table.tables(rows) or NOT_MEASURED, rows, "")
 
 
 # What stands on the page between `<!-- NAME -->` and `<!-- /NAME -->`.
@@ -156,8 +157,8 @@ def _found(results: Path) -> dict[str, list[Row]]:
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("*.json"))}
 
 
-def _with_origins(text: str, rows: Iterable[Row]) -> str:
-    origins = dict.fromkeys(map(_origin, rows))
+def _with_origins(text: str, rows: Iterable[Row], what: str) -> str:
+    origins = dict.fromkeys(_origin(row, what) for row in rows)
     return "\n".join([text, *(part for origin in origins for part in ("", origin))])
 
 
@@ -166,13 +167,13 @@ def _measured(line: Line, found: Mapping[str, list[Row]]) -> str:
     return line.said(rows[0]) if rows else NOT_MEASURED
 
 
-def _origin(row: Row) -> str:
+def _origin(row: Row, what: str) -> str:
     hardware, versions = row["hardware"], row["versions"]
     threads = row["threads"]
     machine = hardware.get("gpu", f"{hardware['cpu']}, {threads} thread{'s' if threads > 1 else ''}")
     return (
-        f"Measured on {row['date']} on {machine}, PyTorch {versions['torch']}, Python {versions['python']}; "
-        f"ratios with their 95 % intervals.{' ' + BUSY if (row['others_busy_cores'] or 0) > BUSY_CORES else ''}"
+        f"Measured on {row['date']} on {machine}, PyTorch {versions['torch']}, Python {versions['python']}"
+        f"{what}.{' ' + BUSY if (row['others_busy_cores'] or 0) > BUSY_CORES else ''}"
     )
 
 

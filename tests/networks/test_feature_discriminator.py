@@ -65,12 +65,13 @@ def slow_convolution(maps: Tensor, weight: Tensor, bias: Tensor, *, stride: int)
 ORIGINAL = ("parametrizations.weight.original", "bias")
 
 
-def test_each_map_equals_the_plain_way(light: Path) -> None:
-    network, images = discriminator(light), pictures()
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_each_map_equals_the_plain_way(light: Path, pooling: str) -> None:
+    network, images = discriminator(light, pooling=pooling), pictures()
     for _ in range(200):  # the power iteration has found the largest singular values
         network.heads.train()
         network(images)
-    vgg = load_features(None, light).double()
+    vgg = load_features(None, light, pooling=pooling).double()
     maps = vgg(images.double(), JUDGED)
     network.eval()
     scores = network(images)
