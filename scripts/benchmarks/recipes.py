@@ -27,7 +27,7 @@ from case import Case
 from ours import Trained
 from report import Row, arguments, benchmark
 
-from ganstyle.assemble import check_config
+from ganstyle.assemble import check_config, settle
 from ganstyle.base.config import load_config
 from ganstyle.base.draws import Draws
 from ganstyle.base.errors import UserError
@@ -102,7 +102,7 @@ def step_times(recipes: Sequence[Sequence[str]], turns: int) -> list[float]:
     torch.set_num_threads(1)
     eager = Hardware("cpu", "float32", compile=False, threads=1, cuda_graphs=False)
     configs = [check_config(load_config(name, [*words, "training.steps=1"])) for name, *words in recipes]
-    trained = [Trained(config, eager) for config in configs]
+    trained = [Trained(settle(config, lambda line: print(line, file=sys.stderr)), eager) for config in configs]
     pairs = Case(px=CROP_PX).inputs(torch.channels_last)
     seconds = np.empty((turns, len(trained)))
     for turn, (number, each) in itertools.product(range(turns), enumerate(trained)):
