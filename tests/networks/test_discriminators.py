@@ -83,28 +83,28 @@ def test_several_of_all_kinds(light: Path) -> None:
         ({"name": "several", "members": ["patch"]}, "discriminator.members: got 'patch', expected keys and values"),
         (
             {"name": "several", "members": [PATCH, {"name": "pach"}]},
-            "discriminator.members[1].name: unknown discriminator.members[1] 'pach': did you mean 'patch'?",
+            "discriminator.members.1.name: unknown discriminator.members.1 'pach': did you mean 'patch'?",
         ),
         (
             {"name": "several", "members": [PATCH, {**PATCH, "width": 0}]},
-            "discriminator.members[1].width: got 0, expected at least 1",
+            "discriminator.members.1.width: got 0, expected at least 1",
         ),
         (
             {"name": "several", "members": [{**PATCH, "weight": 0}]},
-            "discriminator.members[0].weight: got 0, expected more than 0",
+            "discriminator.members.0.weight: got 0, expected more than 0",
         ),
         (
             {"name": "several", "members": [{**PATCH, "weight": "1"}]},
-            "discriminator.members[0].weight: got '1', expected a number",
+            "discriminator.members.0.weight: got '1', expected a number",
         ),
         (
             {"name": "several", "members": [{**PATCH, "wieght": 1}]},
-            "discriminator.members[0].wieght: unknown key of 'patch'",
+            "discriminator.members.0.wieght: unknown key of 'patch'",
         ),
         ({**PATCH, "weight": 1}, "discriminator.weight: unknown key of 'patch'"),
         (
             {"name": "augmented", "of": {"name": "several", "members": [{"name": "augmented", "of": {"name": 3}}]}},
-            "discriminator.of.members[0].of.name: unknown discriminator.of.members[0].of '3'",
+            "discriminator.of.members.0.of.name: unknown discriminator.of.members.0.of '3'",
         ),
         (
             {"name": "augmented", "of": PATCH, "policy": ["color"]},
