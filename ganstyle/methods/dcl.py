@@ -42,7 +42,7 @@ class DCL:
     Args:
         generator: makes one generator, which offers `translate` and `features` by layer.
         discriminator: makes one discriminator.
-        nce_weight: of the contrastive losses, the mean of both directions.
+        nce_weight: of the contrastive losses, the mean of both directions; 0 leaves their passes out.
         identity_weight: of generator_ab(b) = b and generator_ba(a) = a, the mean of both; 0 leaves the passes out.
         nce_layers: whose patches are compared; their losses are averaged.
         patches: of each layer and image, drawn anew at every step, the same for query and key.
@@ -185,15 +185,16 @@ class GeneratorHalf(nn.Module):
     ) -> dict[str, Tensor]:
         """Real images, what `Translation` made of them, and places of the keys to the weighted losses by name."""
         fake_b, fake_a = fakes
-        # What is of b, real or not, is for generator_ba's encoder and the second heads.
-        nce_a = self._nce(self.generator_ba, fake_b, keys[0], places[0], heads=(self.heads_a, self.heads_b))
-        nce_b = self._nce(self.generator_ab, fake_a, keys[1], places[1], heads=(self.heads_b, self.heads_a))
         losses = {
             "generator/adversarial_ab": 0.5 * self.adversarial.generator(self.discriminator_b(fake_b)),
             "generator/adversarial_ba": 0.5 * self.adversarial.generator(self.discriminator_a(fake_a)),
-            "generator/nce_a": 0.5 * self.nce_weight * nce_a,
-            "generator/nce_b": 0.5 * self.nce_weight * nce_b,
         }
+        if self.nce_weight > 0:
+            # What is of b, real or not, is for generator_ba's encoder and the second heads.
+            nce_a = self._nce(self.generator_ba, fake_b, keys[0], places[0], heads=(self.heads_a, self.heads_b))
+            nce_b = self._nce(self.generator_ab, fake_a, keys[1], places[1], heads=(self.heads_b, self.heads_a))
+            losses["generator/nce_a"] = 0.5 * self.nce_weight * nce_a
+            losses["generator/nce_b"] = 0.5 * self.nce_weight * nce_b
         for side, identity, real in zip("ab", identities, reals, strict=False):
             losses[f"generator/identity_{side}"] = 0.5 * self.identity_weight * l1(identity, real)
         return losses

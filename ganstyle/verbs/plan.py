@@ -206,4 +206,5 @@ def _say_plan(plan: Plan, say: Say) -> None:
     say(f"{plan.steps} steps of {training.batch_size}; learning rate {training.learning_rate:g} {falls}")
     compiled = ("compiled, CUDA graphs" if hardware.cuda_graphs else "compiled") if hardware.compile else "eager"
     several = f"{hardware.ranks} processes, each " if hardware.ranks > 1 else ""
-    say(f"{several}on {hardware.device}, {hardware.precision}, {compiled}, {hardware.threads} threads")
+    threads = "1 thread" if hardware.threads == 1 else f"{hardware.threads} threads"
+    say(f"{several}on {hardware.device}, {hardware.precision}, {compiled}, {threads}")

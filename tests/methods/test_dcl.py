@@ -221,9 +221,8 @@ def test_features_that_are_all_the_same_have_the_logarithm_of_the_patches() -> N
         assert losses[f"generator/nce_{side}"].item() == pytest.approx(1.5 * math.log(9), rel=1e-5)
 
 
-@pytest.mark.parametrize(("identity_weight", "rows"), [(0.0, 2), (1.0, 4)])
-def test_a_real_image_and_the_others_identity_share_a_pass(identity_weight: float, rows: int) -> None:
-    method = dcl(identity_weight=identity_weight)
+def stem_rows(method: DCL) -> dict[str, list[int]]:
+    """How many images each generator's encoder is given in one step of batch 2, pass by pass."""
     seen: dict[str, list[int]] = {"generator_ab": [], "generator_ba": []}
 
     def noting(key: str) -> Any:
@@ -232,7 +231,19 @@ def test_a_real_image_and_the_others_identity_share_a_pass(identity_weight: floa
     for key in seen:
         method.networks[key].get_submodule("stem").register_forward_pre_hook(noting(key))
     method.training_step(next(batches(1)), plain_patches.nothing(method))
-    assert seen == {"generator_ab": [rows, 2], "generator_ba": [rows, 2]}
+    return seen
+
+
+@pytest.mark.parametrize(("identity_weight", "rows"), [(0.0, 2), (1.0, 4)])
+def test_a_real_image_and_the_others_identity_share_a_pass(identity_weight: float, rows: int) -> None:
+    assert stem_rows(dcl(identity_weight=identity_weight)) == {"generator_ab": [rows, 2], "generator_ba": [rows, 2]}
+
+
+def test_without_weight_no_patches_are_compared() -> None:
+    method = dcl(nce_weight=0.0, identity_weight=0)
+    assert stem_rows(method) == {"generator_ab": [2], "generator_ba": [2]}
+    losses = method.training_step(next(batches(1)), plain_patches.optimizers(method))
+    assert {name.split("_")[0] for name in losses} == {"generator/adversarial", "discriminator/a", "discriminator/b"}
 
 
 def test_recomputing_changes_nothing() -> None:
