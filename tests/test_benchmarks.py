@@ -295,7 +295,7 @@ def test_every_line_of_the_table_has_a_row_that_is_measured(tools: SimpleNamespa
 def recipe_row(tools: SimpleNamespace, pictures: str, recipe: str, **more: Any) -> dict[str, Any]:
     kid = {"value": 1.234, "low": 1.0, "high": 1.5}
     content = {name: {"value": 0.5, "error": 0.021} for name in ("structure", "edges")}
-    row = {"name": f"{pictures} {recipe}", "pictures": pictures, "recipe": recipe, "steps": 2500}
+    row = {"name": f"{pictures} {recipe}", "pictures": pictures, "recipe": recipe, "seed": 0, "steps": 2500}
     row |= {"kid": {"random network": kid, "light VGG-19": kid}, "content": content, "others_busy_cores": 0.0}
     return row | tools.report.stamped("cpu") | {"date": "2026-01-03", "threads": 1} | more
 
@@ -319,6 +319,18 @@ def test_each_set_of_pictures_has_a_table_of_recipes(tools: SimpleNamespace, res
     assert "| 17.3 ± 0.31 |\n" in text
     assert "1 thread, PyTorch" in text.splitlines()[-1]
     assert "2026-01-03" not in tools.table.table(results)
+
+
+def test_a_recipe_that_was_trained_several_times_shows_each_seed(tools: SimpleNamespace, results: Path) -> None:
+    again = {"kid": {"random network": {"value": 2.0, "low": 1.9, "high": 2.1}}, "seed": 2, "steps": 2480}
+    again["content"] = {name: {"value": 0.6, "error": 0.02} for name in ("structure", "edges")}
+    first = {"kid": {"random network": {"value": 1.0, "low": 0.9, "high": 1.1}}}
+    rows = [recipe_row(tools, "ink", "cut-lite", **again), recipe_row(tools, "ink", "dcl-lite", **first)]
+    rows += [recipe_row(tools, "ink", "cut-lite", **first)]
+    (results / "recipes-cpu.json").write_text(json.dumps(rows), encoding="utf-8")
+    lines = tools.table.recipes(results).splitlines()
+    assert lines[4] == "| cut-lite | 2,500, 2,480 | 1.50 (1.00, 2.00) | 0.55 (0.50, 0.60) | 0.55 (0.50, 0.60) |"
+    assert lines[5].startswith("| dcl-lite | 2,500 | 1.00 (0.90 to 1.10) |")
 
 
 def test_rows_of_an_earlier_run_are_kept(tools: SimpleNamespace, tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 Row = Mapping[str, Any]
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """In Markdown, each under the name of its pictures, the recipes in the order in which they were trained."""
+    """In Markdown, each under the name of its pictures, the recipes in the order in which they were first trained."""
     names = dict.fromkeys(row["pictures"] for row in rows)
     return "\n\n".join(_table(name, [row for row in rows if row["pictures"] == name]) for name in names)
 
@@ -19,21 +20,30 @@ def _table(pictures: str, rows: Sequence[Row]) -> str:
     heads = ["recipe", "steps", *(f"KID, {name}" for name in networks), "structure", "edges"]
     heads += ["PSNR to the truth"] if "truth" in rows[0] else []
     lines = [f"**{pictures}**", "", _line(heads), "|---" * len(heads) + "|"]
-    return "\n".join(lines + [_line(_cells(row, networks)) for row in rows])
+    recipes = dict.fromkeys(row["recipe"] for row in rows)
+    by_recipe = ([row for row in rows if row["recipe"] == recipe] for recipe in recipes)
+    return "\n".join(lines + [_line(_cells(same, networks)) for same in by_recipe])
 
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(row: Row, networks: Iterable[str]) -> list[str]:
-    kids = [row["kid"][name] for name in networks]
-    cells = [row["recipe"], f"{row['steps']:,}"]
-    cells += [f"{kid['value']:.2f} ({kid['low']:.2f} to {kid['high']:.2f})" for kid in kids]
-    cells += [_score(row["content"][name], 2) for name in ("structure", "edges")]
-    return cells + ([_score(row["truth"]["psnr"], 1)] if "truth" in row else [])
+def _cells(rows: Sequence[Row], networks: Iterable[str]) -> list[str]:
+    """Of the trainings of one recipe, by seed."""
+    rows = sorted(rows, key=lambda row: row["seed"])
+    cells = [rows[0]["recipe"], ", ".join(f"{row['steps']:,}" for row in rows)]
+    cells += [_score([row["kid"][name] for row in rows], 2) for name in networks]
+    cells += [_score([row["content"][name] for row in rows], 2) for name in ("structure", "edges")]
+    return cells + ([_score([row["truth"]["psnr"] for row in rows], 1)] if "truth" in rows[0] else [])
 
 
-def _score(score: Row, digits: int) -> str:
-    """A mean over images with its standard error."""
-    return f"{score['value']:.{digits}f} ± {score['error']:.{digits + 1}f}"
+def _score(scores: Sequence[Row], digits: int) -> str:
+    """The mean of the trainings, and each; of a single one its interval, or the standard error over images."""
+    values = [score["value"] for score in scores]
+    if len(scores) > 1:
+        return f"{fmean(values):.{digits}f} ({', '.join(f'{value:.{digits}f}' for value in values)})"
+    only = scores[0]
+    if "low" in only:
+        return f"{values[0]:.{digits}f} ({only['low']:.{digits}f} to {only['high']:.{digits}f})"
+    return f"{values[0]:.{digits}f} ± {only['error']:.{digits + 1}f}"

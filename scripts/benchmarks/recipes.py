@@ -3,8 +3,8 @@
 On a drawn pair, where the truth is known, and on a folder of your own (trainA, trainB, testA, testB). All are trained
 by one thread at 64 px, eager, with their own networks and losses, for as many steps as take the time of `--steps` of
 the first recipe: how long a step of each takes is measured first, by turns in one process, so that other work on the
-machine makes a run longer, not worse. Scores are those of `ganstyle evaluate`; one seed each, so that another seed's
-run may well lie outside of the intervals, which tell of the test images alone. It takes hours, so `run` leaves it out.
+machine makes a run longer, not worse. Scores are those of `ganstyle evaluate`; their intervals tell of the test images
+alone, and seeds (`--seeds`) differ by more. It takes hours, so `run` leaves it out.
 """
 
 from __future__ import annotations
@@ -77,13 +77,15 @@ def measure(parsed: Namespace) -> Iterator[Row]:
         times = step_times(list(recipes.values()), 2 if parsed.quick else TURNS)
         shares = {recipe: each / times[0] for recipe, each in zip(recipes, times, strict=True)}
         for pictures in data_sets(Path(folder), parsed):
-            for recipe in parsed.recipes:
-                work = Path(parsed.keep or folder) / f"{pictures.name}, {recipe}"
+            for recipe, seed in itertools.product(parsed.recipes, parsed.seeds):
+                name = f"{pictures.name}, {recipe}, seed {seed}"
                 steps = 20 if parsed.quick else round(parsed.steps / shares[recipe])
-                yield run(pictures, recipes[recipe], steps, work, parsed) | {
-                    "name": f"recipes, {pictures.name}, {recipe}",
+                work = Path(parsed.keep or folder) / name
+                yield run(pictures, [*recipes[recipe], f"seed={seed}"], steps, work, parsed) | {
+                    "name": f"recipes, {name}",
                     "pictures": pictures.name,
                     "recipe": recipe,
+                    "seed": seed,
                     "steps": steps,
                     "step_to_first": shares[recipe],
                 }
@@ -191,6 +193,9 @@ def options() -> ArgumentParser:
     parser.add_argument("--pictures", type=Path, help="a folder with trainA, trainB, testA, testB; beside drawn ones")
     parser.add_argument("--drawn", action=BooleanOptionalAction, default=True, help="train on drawn pictures too")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), help='which: "NAME KEY=VALUE ..." changes one')
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0], help="of the trainings: each recipe is trained so often"
+    )
     parser.add_argument("--weights", nargs="+", default=["random"], help="of the networks that score")
     parser.add_argument("--learning-rate", type=float, default=4e-4, help="of all")
     parser.add_argument("--keep", type=Path, help="a folder for runs and pictures, to look at them")
