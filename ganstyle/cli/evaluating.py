@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 import typer
@@ -99,6 +100,7 @@ def evaluate(  # noqa: PLR0917 - Typer takes the arguments' order from here
     photo itself and of the photo in the picture's colours.
     """
     if as_json is not None:
+        as_json = as_json.resolve()  # a link stays one
         _check_place(as_json, [*files, *(path for path in (weights, inception) if path is not None)])
     of_two = {"--source": source, "--truth": truth, "--train": train, "--protocol": protocol != OURS}
     of_sets = {"--max": most != MOST, "--seed": seed != 0, "--skip-unreadable": skip_unreadable}
@@ -128,18 +130,31 @@ def _check_place(file: Path, reads: Sequence[Path]) -> None:
     """Before all the work, whether a file can be there at all, and is none that is read."""
     if file.is_file() and any(path.is_file() and path.samefile(file) for path in reads):
         raise UserError(f"--json: {file} is read for this; expected a file to write")
-    if file.is_file() and not _is_json(file):
-        raise UserError(f"--json: {file} is there already and holds no JSON; expected a new file or earlier scores")
     if file.is_dir():
         raise UserError(f"--json: {file} is a folder; expected a file to write")
+    if file.exists() and not file.is_file():
+        raise UserError(f"--json: {file} is no file but a device or a pipe; expected a file to write")
+    if file.is_file() and not _is_ours(file):
+        raise UserError(f"--json: {file} is there already and holds no scores; expected a new file or earlier scores")
     if not file.parent.is_dir():
         raise UserError(f"--json: the folder {file.parent} is not there; make it first")
+    try:
+        TemporaryFile(dir=file.parent).close()
+    except OSError as error:
+        raise UserError(f"--json: nothing can be written into {file.parent}: {error.strerror}") from error
 
 
-def _is_json(file: Path) -> bool:
-    """Whether a file may be replaced: it is empty, or begins as scores do."""
-    with file.open("rb") as opened:
-        return opened.read(1) in (b"", b"{")
+def _is_ours(file: Path) -> bool:
+    """Whether a file may be replaced: it is empty, or holds scores of folders or of pairs."""
+    if file.stat().st_size == 0:
+        return True
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError, OSError):
+        return False
+    if not isinstance(found, dict):
+        return False
+    return str(found.get("format", "")).startswith("ganstyle evaluation ") or found.keys() == {"pairs", "mean"}
 
 
 def _refuse_count(files: list[Path], count: int, line: str) -> None:

@@ -10,6 +10,8 @@ from ganstyle.evaluate.distances import draw_resamples, kernel_distance, kernel_
 
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)  # percent
+# Under this the bootstrap's intervals are far too narrow: of 2 images nearly all resamples are the same two.
+LEAST_IMAGES = 10
 LEAST_DEVIATIONS = 2.0  # from zero, of a distance that may stand in a ratio
 
 
@@ -32,17 +34,19 @@ class Comparison:
         b: KID of the second.
         difference: a - b; below 0 the first is nearer to the real images.
         ratio: a / b, None where one of them is not told from zero.
+        fewest: images on the smaller side.
     """
 
     a: Estimate
     b: Estimate
     difference: Estimate
     ratio: float | None
+    fewest: int
 
     @property
     def better(self) -> str | None:
-        """`a` or `b`, or None where the interval of the difference holds zero."""
-        if self.difference.low <= 0 <= self.difference.high:
+        """`a` or `b`, or None where the interval of the difference holds zero, or there are too few images for one."""
+        if self.fewest < LEAST_IMAGES or self.difference.low <= 0 <= self.difference.high:
             return None
         return "a" if self.difference.value < 0 else "b"
 
@@ -70,7 +74,7 @@ def compare(
     first, second = (_estimate(value, each) for value, each in zip(values, drawn, strict=True))
     sure = all(each.value > LEAST_DEVIATIONS * each.deviation for each in (first, second))
     difference = _estimate(values[0] - values[1], drawn[0] - drawn[1])
-    return Comparison(first, second, difference, values[0] / values[1] if sure else None)
+    return Comparison(first, second, difference, values[0] / values[1] if sure else None, min(len(a), len(real)))
 
 
 def _estimate(value: float, drawn: np.ndarray) -> Estimate:

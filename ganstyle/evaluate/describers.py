@@ -20,7 +20,7 @@ from ganstyle.networks.vgg import Vgg, VggStatistics, vgg_layout
 from ganstyle.networks.weight_files import read_weights, weights_digest
 
 BATCH = 8
-WITHIN = "these scores compare only within this project, and only with others on the same network"
+WITHIN = "these scores compare only within this project, and only with others on the same network and real images"
 
 
 @dataclass(frozen=True)

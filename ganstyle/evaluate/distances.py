@@ -10,6 +10,9 @@ from ganstyle.base.errors import UserError
 
 SMALLEST_SHARE = 0.5  # of the median deviation; see Standardisation
 LIMIT = 3.0  # deviations
+STANDARDISED = (
+    f"each in deviations of the real images' own, z, softly limited to {LIMIT:g}: z / sqrt(1 + (z / {LIMIT:g})^2)"
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,9 @@ class Standardisation:
     to set the scale, a set of outputs could shrink its own distance. A feature that hardly varies among the style
     images is divided by half of the median deviation instead. What is left, z, becomes z / sqrt(1 + (z / 3)^2): almost
     unchanged where style images lie, but a few features far outside cannot grow to the third power and decide alone.
+
+    A scale from few images is itself uncertain, which no interval for given features tells of, and distances come out
+    higher: on the random network by 3 % from 50 images, by 5 % from 30, and from 10 nearly twice as high.
     """
 
     mean: np.ndarray

@@ -98,7 +98,7 @@ OURS = "ganstyle"
 PROTOCOLS: Mapping[str, Protocol] = {
     OURS: Protocol(
         f"{ANTIALIASED}, rounded to 8 bits",
-        "KID over all pairs, unbiased; FID with covariances divided by n - 1",
+        "KID over all pairs, unbiased for given features; FID with covariances divided by n - 1",
         _resized,
         _both,
         published=False,

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from ganstyle.base.errors import UserError, one_line, printable
 
-HEAD_BYTES = 512
+HEAD_BYTES, CHUNK_BYTES = 512, 2**20
 # How files begin that people take for weights, often because a download page was saved instead of the file.
 BEGINNINGS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), what)
@@ -56,6 +56,8 @@ def read_content(path: Path) -> Any:
     Raises:
         UserError: something else, damaged, or it holds more than tensors and plain values: says what it looks like.
     """
+    if not path.is_file():
+        _refuse(path, "it is no file")
     try:
         return load_file(path) if is_safetensors(path) else _unpickled(path)
     except (SafetensorError, OSError) as error:
@@ -88,14 +90,36 @@ def _refuse_beginnings(path: Path) -> bool:
         if not zipfile.is_zipfile(path):
             _refuse(path, "it is cut off; download it again")
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            names, broken = archive.namelist(), _broken(path, archive)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         _refuse(path, f"it is damaged: {one_line(error)[:80]}; download it again")
+    if broken:
+        _refuse(path, f"it is damaged: {printable(broken)[:80]} is not what was written; download it again")
     if any(name.endswith("/constants.pkl") for name in names):
         _refuse(path, "it is a TorchScript program: it holds code, which was not run; give a file of weights alone")
     if not any(name.endswith("/data.pkl") for name in names):
         inner = next((name for name in names if name.endswith((".pth", ".pt"))), "the .pth")
         _refuse(path, f"it looks like an archive (zip); unpack it and give {printable(inner)[:80]} in it")
+    return True
+
+
+def _broken(path: Path, archive: zipfile.ZipFile) -> str | None:
+    """The first record that is not what its checksum says; PyTorch can be told to write none, all are wrong then."""
+    # As PyTorch writes them: a hostile file's packed or overlapping ones could be read for hours.
+    records = [each for each in archive.infolist() if each.file_size and each.compress_type == zipfile.ZIP_STORED]
+    if sum(each.compress_size for each in records) > path.stat().st_size:
+        return "more than the file can hold"
+    broken = [each.filename for each in records if not _is_whole(archive, each)]
+    return broken[0] if 0 < len(broken) < len(records) else None
+
+
+def _is_whole(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(record) as opened:
+            while opened.read(CHUNK_BYTES):
+                pass
+    except Exception:  # half a dozen kinds for damaged archives
+        return False
     return True
 
 

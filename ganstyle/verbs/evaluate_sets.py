@@ -15,9 +15,9 @@ from ganstyle import __version__
 from ganstyle.base.draws import stream_seed
 from ganstyle.base.errors import UserError
 from ganstyle.base.tables import pick
-from ganstyle.evaluate.comparing import compare, kernel_estimate
+from ganstyle.evaluate.comparing import LEAST_IMAGES, compare, kernel_estimate
 from ganstyle.evaluate.describers import Describer, describer
-from ganstyle.evaluate.distances import enough_for_frechet, standardise
+from ganstyle.evaluate.distances import STANDARDISED, enough_for_frechet, standardise
 from ganstyle.evaluate.image_sets import ImageSet, images_of, oddities, read_set, unreadable_line
 from ganstyle.evaluate.kept import beside, common_names
 from ganstyle.evaluate.manifold import manifold
@@ -27,6 +27,7 @@ from ganstyle.train.hardware import available_device
 
 FORMAT = "ganstyle evaluation 1"
 ENOUGH = 2000  # images on a side; FID of fewer is known to be biased
+STEADY = 100  # real images, whose features give a scale that hardly depends on which ones they are
 MOST = 10_000  # images of a folder: all pairs of features stand in memory at once
 
 Say = Callable[[str], None]
@@ -71,8 +72,19 @@ class Reader:
         """Features as they are for published networks, else in deviations of the real images'."""
         if self.describe.published:
             return {role: each.features for role, each in sets.items()}
-        scale = standardise(sets["real"].features)
+        real = sets["real"].features
+        if len(real) < STEADY:
+            self.warn(
+                f"scores are in units of the {len(real)} real images: from fewer than {STEADY} they come out higher, "
+                "and are less sure than the interval says"
+            )
+        scale = standardise(real)
         return {role: scale(each.features) for role, each in sets.items()}
+
+    def warn_of_few(self, count: int) -> None:
+        """Tell where there are too few images on one side for an interval."""
+        if count < LEAST_IMAGES:
+            self.warn(f"intervals of {count} images are far too narrow: give {LEAST_IMAGES} or more on each side")
 
     def facts(self, sets: Mapping[str, ImageSet]) -> dict[str, Any]:
         """What every result begins with."""
@@ -87,6 +99,7 @@ class Reader:
                 "statement": described.statement,
                 "fingerprint": described.fingerprint,
                 "length": length,
+                "scale": "as they are" if described.published else STANDARDISED,
             },
             "sets": {role: _facts(each) for role, each in sets.items()},
         }
@@ -112,7 +125,7 @@ def evaluate_sets(
 
     The result, whose keys stay as they are while `format` does:
     - `format`, `software`; `protocol`: `name`, `resize`, `statement`; `features`: `name`, `statement`, `fingerprint`
-      (scores of others do not compare), `length`;
+      (scores of others do not compare), `length`, `scale` (how features are measured: see `Standardisation`);
     - `sets`: for `fake`, `real` and perhaps `train` the `folder`, `split` (train, test, val or None, by its name),
       number of `images`, `formats`, `sizes` and `left_out`;
     - `scores`: `kid` with `value`, `low`, `high` (95 % by the bootstrap) and `deviation`; `fid` with `value` and
@@ -178,7 +191,8 @@ def compare_sets(
 
     The result begins as that of `evaluate_sets`, with the sets `a`, `b` and `real`. It goes on with KIDs `a`, `b` and
     their `difference` (each with `value`, `low`, `high`, `deviation`), `ratio` (None where a KID is below twice its
-    deviation), `better` (`a`, `b`, or None where the difference's interval holds 0), `pairs` and `warnings`.
+    deviation), `fewest` (images on the smaller side), `better` (`a`, `b`, or None where the difference's interval holds
+    0 or fewest is below 10), `pairs` and `warnings`.
 
     Args:
         a: outputs.
@@ -206,6 +220,7 @@ def compare_sets(
     rows_a, rows_b = _common_rows(sets["a"], sets["b"], reader.warn)
     scaled = reader.scaled(sets)
     found = compare(scaled["a"][rows_a], scaled["b"][rows_b], scaled["real"], _stream(seed))
+    reader.warn_of_few(found.fewest)
     judged = {**asdict(found), "better": found.better, "pairs": len(rows_a)}
     return {**reader.facts(sets), **judged, "warnings": reader.warnings}
 
@@ -250,6 +265,7 @@ def _scores(reader: Reader, fake: np.ndarray, real: np.ndarray, seed: int) -> di
     found = reader.way.distances(fake, real)
     scores: dict[str, Any] = {name: {"value": value} for name, value in found.items()}
     if "kid" in found:
+        reader.warn_of_few(count)
         scores["kid"] = {**asdict(kernel_estimate(fake, real, _stream(seed))), "value": found["kid"]}
     few, singular = count < ENOUGH, not enough_for_frechet(count, length)
     scores["fid"]["biased"] = few or singular

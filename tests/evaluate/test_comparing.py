@@ -73,6 +73,15 @@ def test_the_nearer_one_of_two_is_better_and_the_ratio_is_theirs() -> None:
     assert compare(photos + 2.0, photos + 1.0, real, DRAWS.stream("compare"), resamples=200).better == "b"
 
 
+def test_so_few_images_that_chance_decides_give_no_verdict() -> None:
+    real, photos = features("real", 80), features("photos", 10)
+    told = [
+        compare(photos[:pairs] + 1.0, photos[:pairs] + 2.0, real[:reals], DRAWS.stream("few"), resamples=50).better
+        for pairs, reals in ((2, 80), (9, 80), (10, 9), (10, 10))
+    ]
+    assert told == [None, None, None, "a"]
+
+
 def test_two_of_one_kind_cannot_be_told_apart_and_give_no_ratio() -> None:
     real = features("real", 80)
     found = compare(features("one", 60), features("two", 60), real, DRAWS.stream("compare"), resamples=200)

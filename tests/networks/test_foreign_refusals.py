@@ -256,6 +256,34 @@ def test_damage_is_one_line_or_harmless(old: bool, tmp_path: Path) -> None:
     assert refused == 300
 
 
+def test_a_single_flipped_bit_is_told(tmp_path: Path) -> None:
+    content = bytearray(saved(state()))
+    path = tmp_path / "latest_net_G.pth"
+    path.write_bytes(content)
+    read_foreign(path)
+    content[content.index(next(iter(state().values())).numpy().tobytes()) + 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"it is damaged: .*/data/0 is not what was written; download it again"):
+        read_foreign(path)
+
+
+@pytest.mark.skipif(not hasattr(torch.serialization, "set_crc32_options"), reason="this PyTorch always writes them")
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        (tmp_path / "latest_net_G.pth").write_bytes(saved(state()))
+    finally:
+        torch.serialization.set_crc32_options(True)
+    read_foreign(tmp_path / "latest_net_G.pth")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "latest_net_G.pth")
+    with pytest.raises(UserError, match="it is no file"):
+        read_foreign(tmp_path / "latest_net_G.pth")
+
+
 def test_every_tensor_is_needed(tmp_path: Path) -> None:
     for plain in (resnet(norm="batch", blurs=(True, True)), unet()):
         whole = dict(plain.state)

@@ -197,6 +197,52 @@ def test_the_command_prints_a_table_and_writes_all_numbers(tmp_path: Path) -> No
     assert "it cannot be told which is better" in ended.out
 
 
+def test_few_images_are_told(tmp_path: Path) -> None:
+    few, real = folder(tmp_path / "few", 9, seed=1, mean=200), folder(tmp_path / "real", 100, seed=0, mean=60)
+    units, narrow = "scores are in units of the", "intervals of 9 images are far too narrow"
+    told = "\n".join(evaluated(few, real)["warnings"])
+    assert narrow in told
+    assert units not in told
+    told = "\n".join(evaluated(real, few)["warnings"])
+    assert narrow in told
+    assert f"{units} 9 real images: from fewer than 100" in told
+    near = folder(tmp_path / "near", 9, seed=1, mean=70)
+    ended = tiny.ganstyle("evaluate", "--compare", near, few, real)
+    assert ended.code == 0, ended.err
+    assert narrow in ended.err
+    assert "it cannot be told which is better from 9 images: give 10 or more" in ended.out
+
+
+def test_only_scores_are_replaced_by_scores(tmp_path: Path) -> None:
+    fake, real = folder(tmp_path / "fake", 4, seed=0), folder(tmp_path / "real", 5, seed=1)
+    place = tmp_path / "all.json"
+    for content in ('{"mine": 1}', "[1]", '{"format": "ganstyle ledger 1"}', "{", "[" * 100_000):
+        place.write_text(content)
+        ended = tiny.ganstyle("evaluate", fake, real, "--json", place)
+        assert ended.code == 2
+        assert "holds no scores" in ended.err
+        assert place.read_text() == content
+    place.write_text("")
+    link = tmp_path / "link.json"
+    link.symlink_to(place)
+    for _ in range(2):
+        assert tiny.ganstyle("evaluate", fake, real, "--json", link).code == 0
+    assert link.is_symlink()
+    assert json.loads(place.read_text())["format"] == "ganstyle evaluation 1"
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs devices in /dev")
+def test_a_device_stays_one_and_places_that_take_nothing_are_told_first(tmp_path: Path) -> None:
+    fake, real = folder(tmp_path / "fake", 4, seed=0), folder(tmp_path / "real", 5, seed=1)
+    ended = tiny.ganstyle("evaluate", fake, real, "--json", "/dev/null")
+    assert (ended.code, ended.out) == (2, "")
+    assert "is no file but a device or a pipe" in ended.err
+    assert Path("/dev/null").is_char_device()
+    ended = tiny.ganstyle("evaluate", fake, real, "--json", "/proc/scores.json")
+    assert (ended.code, ended.out) == (2, "")
+    assert "nothing can be written into /proc" in ended.err
+
+
 def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
     fake, real = folder(tmp_path / "fake", 4, seed=0), folder(tmp_path / "real", 4, seed=1)
     one, other = folder(tmp_path / "one", 1, seed=2), folder(tmp_path / "other", 3, seed=2)
@@ -218,7 +264,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
         ([fake, real, "--weights", tmp_path / "weights.pth"], "weights.pth"),
         ([fake, real, "--json", tmp_path / "no" / "all.json"], "no is not there; make it first"),
         ([fake, real, "--json", tmp_path], "is a folder"),
-        ([fake, real, "--json", fake / "0.png"], "0.png is there already and holds no JSON"),
+        ([fake, real, "--json", fake / "0.png"], "0.png is there already and holds no scores"),
         ([fake, real, "--inception", "file"], "--inception: has no meaning"),
         ([fake, real, "--size", "64", "--style-scale", "2"], "--size, --style-scale: has no meaning"),
         (["--compare", fake, real], "--compare takes three folders"),
