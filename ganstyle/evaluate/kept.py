@@ -12,7 +12,7 @@ import torch
 from ganstyle.base.errors import UserError
 from ganstyle.data.images import read_pixels
 from ganstyle.data.pixels import resize, within
-from ganstyle.evaluate.image_sets import ImageSet, images_of, numbers_by_name
+from ganstyle.evaluate.image_sets import ImageSet, images_of, key_of, numbers_by_name
 from ganstyle.evaluate.perceptual import Distance, grey_lpips, ssim
 from ganstyle.evaluate.structure import WINDOW_PX, structure_similarities
 from ganstyle.evaluate.truth import gradient_correlation, psnr
@@ -68,13 +68,19 @@ def beside(
     if resized:
         warn(f"{what}: {resized} images of {other} have another size than their outputs and are resized to theirs")
     means = {name: _mean([row[name] for row in rows]) for name in rows[0]}
+    for name, mean in means.items():
+        if mean["pairs"] != len(rows):
+            warn(f"{what}: {name} is of {mean['pairs']} of {len(rows)} pairs, as it cannot be measured on the others")
     return {"folder": str(other), "pairs": len(rows), **means}
 
 
 def common_names(outputs: Sequence[Path], folder: Path, other: Path, what: str) -> list[str]:
     """The names of a folder's outputs that are in another folder too; `UserError` where there is none."""
-    partners = numbers_by_name(images_of(other), other)
+    found = images_of(other)
+    partners = numbers_by_name(found, other)
     common = [name for name in numbers_by_name(outputs, folder) if name in partners]
+    if not common and {key_of(path, folder) for path in outputs} & {key_of(path, other) for path in found}:
+        raise UserError(f"{folder} and {other} have only names that stand for several images: keep one format of each")
     if not common:
         raise UserError(f"{other} has no image of the same name as any in {folder}: {what} is told by names")
     return common

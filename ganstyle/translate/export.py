@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,19 @@ def write_export(path: Path, generator: nn.Module, spec: Mapping[str, Any], fact
     if path.parent != Path() and not path.parent.is_dir():
         raise UserError(f"cannot write {path}: there is no folder {path.parent}")
     with atomic_write(path) as file:
-        file.write(save(tensors, metadata))
+        file.write(_in_order(save(tensors, metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata by name: the library writes them in any order, and so files of other sums.
+
+    A file begins with the length of its header, 8 bytes, then the header as JSON, which may end in spaces.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    return content[:8] + ordered.ljust(length) + content[8 + length :] if len(ordered) <= length else content
 
 
 def read_export(

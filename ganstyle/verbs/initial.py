@@ -67,6 +67,8 @@ def read_initial(words: Iterable[str], config: Config) -> dict[str, Initial]:
     found: dict[str, Initial] = {}
     for word in words:
         match = re.fullmatch(r"(ab|ba)=(.+)", word)
+        if match is None and not Path(word).exists() and (odd := re.fullmatch(r"(\w{1,9})=(.*)", word)):
+            raise UserError(f"--init-from {word}: got '{odd[1]}=', expected ab=FILE, ba=FILE or a file that is there")
         source = match[2] if match else word
         for direction, initial in _of_one(source, match[1] if match else None, trained).items():
             if direction in found:

@@ -129,6 +129,8 @@ def _checkpoint_file(run: Path, checkpoint: str | int | None) -> tuple[str, Path
         named["latest"] = by_step[max(by_step)]
     wanted = checkpoint if checkpoint is not None else ("best" if "best" in named else "latest")
     found = named.get(str(wanted)) or (by_step.get(int(wanted)) if str(wanted).isdecimal() else None)
+    if found is None and not _is_run(run):
+        raise UserError(f"{run} holds no model: neither a run nor a generator (such as latest_net_G_A.pth) is in it")
     if found is None:
         there = ", ".join([*named, *map(str, by_step)])
         raise UserError(

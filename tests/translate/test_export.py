@@ -53,6 +53,14 @@ def test_any_tool_for_safetensors_can_open_it(tmp_path: Path) -> None:
     assert set(load_file(tmp_path / "x.safetensors")) == set(network().state_dict())
 
 
+def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
+    contents = set()
+    for number in range(8):  # the library's own order differs from file to file
+        write_export(tmp_path / f"{number}.safetensors", network(), SPEC, FACTS)
+        contents.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(contents) == 1
+
+
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no folder"):
         write_export(tmp_path / "no" / "x.safetensors", network(), SPEC, FACTS)

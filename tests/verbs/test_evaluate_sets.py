@@ -105,6 +105,15 @@ def test_a_photo_in_two_formats_is_nobodys_partner(tmp_path: Path) -> None:
     assert any("2 images of" in line and "share their names" in line for line in found["warnings"])
 
 
+def test_names_of_several_images_alone_are_told_as_such(tmp_path: Path) -> None:
+    fake, photos = folder(tmp_path / "fake", 3, seed=0), folder(tmp_path / "photos", 3, seed=0)
+    folder(tmp_path / "more", 3, seed=0, suffix="bmp")
+    for path in (tmp_path / "more").iterdir():
+        path.rename(fake / path.name)
+    with pytest.raises(UserError, match="only names that stand for several images: keep one format"):
+        evaluated(fake, folder(tmp_path / "real", 4, seed=1), source=photos)
+
+
 def test_copies_of_training_images_are_told(tmp_path: Path) -> None:
     train, real = folder(tmp_path / "train", 30, seed=0), folder(tmp_path / "real", 20, seed=1)
     new, copied = folder(tmp_path / "new", 12, seed=2), tmp_path / "copied"
@@ -166,6 +175,7 @@ def test_images_of_one_pixel_are_measured_as_far_as_they_can_be(tmp_path: Path) 
     found = evaluated(fake, real, source=real, truth=real)
     assert np.isfinite(found["scores"]["kid"]["value"])
     assert found["content"]["structure"] == {"value": None, "error": None, "pairs": 0}
+    assert "content: structure is of 0 of 3 pairs, as it cannot be measured on the others" in found["warnings"]
     assert found["truth"]["psnr"]["pairs"] == 3
     json.dumps(found, allow_nan=False)
 

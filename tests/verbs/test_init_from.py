@@ -165,6 +165,8 @@ def test_what_does_not_fit_is_told_before_there_is_a_folder(
         ({**FOREIGN, **cut}, [ab], r"add: generator.width=2 generator.upsample=transposed$"),
         (unets, [ab], r"add: generator.name=resnet .*generator.blocks=2"),
         (FOREIGN, [ab, f"ab={ab}"], "ab is given twice"),
+        (FOREIGN, [f"xx={ab}"], "got 'xx=', expected ab=FILE, ba=FILE or a file that is there"),
+        (FOREIGN, ["ab="], "got 'ab=', expected"),
         (FOREIGN, [f"ba={place / 'gone.pth'}"], "there is no model at .*gone.pth"),
         (
             {**FOREIGN, **only_ab},

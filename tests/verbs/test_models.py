@@ -162,9 +162,13 @@ def test_a_strangers_run_is_one_line(
 def test_what_is_not_there(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export(run, tmp_path / "model.safetensors")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "config.yaml").touch()
     cases: list[tuple[Any, dict[str, Any], str]] = [
         (tmp_path / "nowhere", {}, "there is no model at .*nowhere: expected a run's folder, an exported"),
-        (tmp_path, {}, r"has no checkpoint 'latest' \(it has none yet: train it first\)"),
+        (tmp_path, {}, r"holds no model: neither a run nor a generator \(such as latest_net_G_A.pth\) is in it"),
+        (begun, {}, r"has no checkpoint 'latest' \(it has none yet: train it first\)"),
         (run, {"checkpoint": "3"}, r"has no checkpoint '3' \(there are latest, 2, 4\)"),
         (run, {"checkpoint": "best"}, "has no checkpoint 'best'"),
         (run, {"checkpoint": "../4"}, r"has no checkpoint '\.\./4'"),
