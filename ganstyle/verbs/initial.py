@@ -102,7 +102,9 @@ def _check_fit(initial: Initial, spec: Mapping[str, Any]) -> None:
     if differing:
         asked = ", ".join(f"{key} {ours[key]}" for key in differing if key in ours)
         # Another name drops all that the recipe says of the generator.
-        words = " ".join(f"generator.{key}={theirs[key]}" for key in (bound if "name" in differing else differing))
+        wanted = [*(bound if "name" in differing else differing)]
+        wanted += ["dropout"] if theirs.get("dropout") and theirs["dropout"] != ours.get("dropout") else []
+        words = " ".join(f"generator.{key}={theirs[key]}" for key in wanted)
         raise UserError(
             f"--init-from {initial.source}: its generator {initial.translator.facts.direction} is not this recipe's "
             f"({asked}); to train it, add: {words}"

@@ -160,9 +160,11 @@ def test_what_does_not_fit_is_told_before_there_is_a_folder(
     cut = {"generator.upsample": "resize", "generator.width": "3"}
     unets = {"generator": "{name: unet, width: 2, halvings: 3}"}
     only_ab = {"method": CUT}
+    dropped = str(saved(tmp_path / "dropped" / "latest_net_G_A.pth", resnet(dropout=True)))
     cases: list[tuple[dict[str, str], Sequence[str], str]] = [
         ({}, [ab], r"\(blocks 1, halvings 1, upsample resize\); to train it, add: generator.blocks=2 "),
         ({**FOREIGN, **cut}, [ab], r"add: generator.width=2 generator.upsample=transposed$"),
+        ({**FOREIGN, **cut}, [dropped], r"generator.upsample=transposed generator.dropout=0.5$"),
         (unets, [ab], r"add: generator.name=resnet .*generator.blocks=2"),
         (FOREIGN, [ab, f"ab={ab}"], "ab is given twice"),
         (FOREIGN, [f"xx={ab}"], "got 'xx=', expected ab=FILE, ba=FILE or a file that is there"),
