@@ -145,7 +145,7 @@ def test_mistakes_are_one_line_and_code_2(run: Path, photos: Path, tmp_path: Pat
         ([tmp_path / "none", tmp_path / "out", "--model", run], "there is no such file or folder"),
         ([tmp_path / "empty", tmp_path / "out", "--model", run], "no images in it"),
         ([photos, tmp_path / "out", "--model", tmp_path / "none"], "there is no model at"),
-        ([photos, tmp_path / "out", "--model", tmp_path / "empty"], "has no checkpoint 'latest'"),
+        ([photos, tmp_path / "out", "--model", tmp_path / "empty"], "holds no model: neither a run nor a generator"),
         ([photos, tmp_path / "out", "--model", photos / "odd.png"], "not a model that can be read"),
         ([photos, tmp_path / "out", "--model", run, "--format", "jpg2"], "unknown image format 'jpg2'"),
         ([photos, tmp_path / "out", "--model", run, "--checkpoint", "9"], "has no checkpoint '9'"),
