@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ganstyle.base.errors import printable
+from ganstyle.evaluate.comparing import LEAST_IMAGES
 
 # Score -> what people call it, and which way is better.
 TITLES = {
@@ -31,7 +32,6 @@ TITLES = {
 
 OTHERS = {"scores": "", "content": "the photo", "truth": "the truth"}
 SHOWN = 3
-LEAST = 10  # images, for a verdict: as `evaluate.comparing` has it, which imports numpy
 
 
 def print_sets(found: Mapping[str, Any]) -> None:
@@ -66,8 +66,8 @@ def print_comparison(found: Mapping[str, Any]) -> None:
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
-    if found["fewest"] < LEAST:
-        return f"it cannot be told which is better from {found['fewest']} images: give {LEAST} or more on each side"
+    if (few := found["fewest"]) < LEAST_IMAGES:
+        return f"it cannot be told which is better from {few} images: give {LEAST_IMAGES} or more on each side"
     if found["better"] is None:
         return f"it cannot be told which is better: the interval of the difference holds 0 ({found['pairs']} pairs)"
     better = found["sets"][found["better"]]["folder"]

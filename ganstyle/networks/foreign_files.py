@@ -6,7 +6,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -90,17 +90,22 @@ def _refuse_beginnings(path: Path) -> bool:
         if not zipfile.is_zipfile(path):
             _refuse(path, "it is cut off; download it again")
         with zipfile.ZipFile(path) as archive:
-            names, broken = archive.namelist(), _broken(path, archive)
+            _refuse_other_archives(path, archive.namelist())
+            broken = _broken(path, archive)  # last: it reads the whole file
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         _refuse(path, f"it is damaged: {one_line(error)[:80]}; download it again")
     if broken:
         _refuse(path, f"it is damaged: {printable(broken)[:80]} is not what was written; download it again")
+    return True
+
+
+def _refuse_other_archives(path: Path, names: Sequence[str]) -> None:
+    """`UserError` for an archive that is not of PyTorch's weights, by the names in it."""
     if any(name.endswith("/constants.pkl") for name in names):
         _refuse(path, "it is a TorchScript program: it holds code, which was not run; give a file of weights alone")
     if not any(name.endswith("/data.pkl") for name in names):
         inner = next((name for name in names if name.endswith((".pth", ".pt"))), "the .pth")
         _refuse(path, f"it looks like an archive (zip); unpack it and give {printable(inner)[:80]} in it")
-    return True
 
 
 def _broken(path: Path, archive: zipfile.ZipFile) -> str | None:

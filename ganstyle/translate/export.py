@@ -32,13 +32,14 @@ def write_export(path: Path, generator: nn.Module, spec: Mapping[str, Any], fact
 def _in_order(content: bytes) -> bytes:
     """A safetensors file with its metadata by name: the library writes them in any order, and so files of other sums.
 
-    A file begins with the length of its header, 8 bytes, then the header as JSON, which may end in spaces.
+    A file begins with the length of its header, 8 bytes, then the header as JSON, filled up with spaces to 8 bytes.
     """
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    return content[:8] + ordered.ljust(length) + content[8 + length :] if len(ordered) <= length else content
+    ordered += b" " * (-len(ordered) % 8)
+    return len(ordered).to_bytes(8, "little") + ordered + content[8 + length :]
 
 
 def read_export(
